@@ -1,0 +1,57 @@
+# Everything runs in .venv, made from the hashed locks in requirements/. Only Python 3.11 and make are needed beforehand.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/tools/bin/uv)
+EXTRAS := data train pipelines serve monitor stream
+BENCHES := features
+
+export PYTHONHASHSEED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format bench $(addprefix bench-,$(BENCHES)) lock catalogue clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## Create .venv from the hashed locks
+
+$(VENV)/.ready: requirements/dev.txt pyproject.toml
+	@command -v uv >/dev/null 2>&1 || { \
+	  echo "uv is not installed: putting it into $(VENV)/tools"; \
+	  $(PYTHON) -m venv $(VENV)/tools && $(VENV)/tools/bin/pip install --quiet --disable-pip-version-check uv; }
+	@test -x $(BIN)/python || $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	@echo "Installing the locked environment into $(VENV) (a few minutes on the first run)"
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lint: setup ## Ruff, mypy strict, size gate, import direction
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python tests/gates/sizes.py
+	@$(BIN)/python tests/gates/imports.py
+
+format: setup ## Let ruff rewrite what it can
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+test: lint ## Lint, then every test that needs no cluster
+	@$(BIN)/pytest
+
+bench: $(addprefix bench-,$(BENCHES)) ## Every comparison (slow); bench-NAME runs one
+
+$(addprefix bench-,$(BENCHES)): bench-%: setup
+	@$(BIN)/python -m tests.benchmarks.$*
+
+lock: ## Resolve pyproject.toml again into requirements/*.txt
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
+	  --custom-compile-command "make lock" pyproject.toml --extra dev -o requirements/dev.txt
+	@for extra in $(EXTRAS); do \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --custom-compile-command "make lock" -c requirements/dev.txt pyproject.toml --extra $$extra \
+	    -o requirements/$$extra.txt || exit 1; done
+
+clean: ## Remove everything that the targets made, .venv excepted
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .vigil
+	@find src tests components pipelines notebooks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

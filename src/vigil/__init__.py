@@ -1,0 +1,3 @@
+"""Vigil: anomaly and fraud detection for businesses with many sites."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,45 @@
+"""The command line: `vigil --help` lists what there is."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from vigil import __version__
+from vigil.errors import VigilError
+from vigil.logs import configure_logging
+from vigil.settings import load_settings
+
+app = typer.Typer(
+    name="vigil",
+    help="Find anomalies and fraud in the operations of a business with many sites.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vigil {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    settings = load_settings()
+    configure_logging(settings.log_level, as_json=settings.log_json)
+
+
+def main() -> None:
+    """Run the command line: an error that Vigil raises on purpose is one sentence and exit status 1."""
+    try:
+        app()
+    except VigilError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""What flows through Vigil: events, keys and hashes, manifests of artifacts."""

@@ -1,0 +1,37 @@
+"""The one place that reads the environment."""
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vigil.errors import ContractError
+
+PREFIX = "VIGIL_"
+
+
+class Settings(BaseModel):
+    """Where Vigil keeps and finds things. Each field can be set as `VIGIL_<FIELD>`; an unknown one is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path(".vigil"), description="folder of everything that Vigil writes by itself")
+    data: Path = Field(default=Path("../shared/data"), description="folder of the reference data sets")
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is logged"
+    )
+    log_json: bool = Field(default=False, description="one JSON object a line instead of text")
+    redis_url: str | None = Field(default=None, description="Redis of the online state, such as redis://host:6379/0")
+
+
+def load_settings(environment: dict[str, str] | None = None) -> Settings:
+    """Return the settings from the environment, or raise ContractError naming the variable that is wrong."""
+    source = dict(os.environ) if environment is None else environment
+    given = {name[len(PREFIX) :].lower(): value for name, value in source.items() if name.startswith(PREFIX)}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
+        raise ContractError(f"environment variable {name}: {first['msg']} (known: {known})") from error
