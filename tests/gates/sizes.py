@@ -17,7 +17,7 @@ def code_lines(node: ast.AST) -> int:
     }
     lines: set[int] = set()
     for child in ast.walk(node):
-        if id(child) in strings or not isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+        if id(child) in strings or not isinstance(child, ast.stmt | ast.excepthandler):
             continue
         first = getattr(child, "lineno", 0)
         body = getattr(child, "body", None)

@@ -1,0 +1,1 @@
+"""Features: folds over the event log, defined once, used offline, incrementally and online."""

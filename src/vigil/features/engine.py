@@ -1,0 +1,184 @@
+"""Runs a compiled program over event logs: whole, or day by day from the state that the last run left.
+
+The guarantee: however the log is cut into updates, and however late its events arrive within the allowed lateness, the
+features are those of one run over the sorted log, bit for bit.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from vigil.features import kernel
+from vigil.features.compiler import Block, Program, Stage
+from vigil.features.kernel import Floats, Int64s
+from vigil.features.log import TRANSACTION, Chunk, EventLog, KeyIndex
+
+CHUNK_BYTES = 1 << 25
+"""Memory for what a chunk of events is computed in."""
+
+LEAST_ROWS, MOST_ROWS = 1 << 14, 1 << 17
+"""Bounds of a chunk: large enough that an entity's state is fetched for several of its events."""
+
+Features = npt.NDArray[np.float32]
+Numbers = dict[str, npt.NDArray[np.int32]]
+"""For each entity its number in each event, -1 for none."""
+
+Progress = Callable[[int], None]
+"""Is told how many more events are done."""
+
+
+@dataclass
+class BlockState:
+    """The states of all entities of one block: one row each, in the order of their `KeyIndex`."""
+
+    rows: Int64s
+
+    def grow(self, count: int) -> None:
+        """Make room for `count` entities; new ones have no past."""
+        if count > len(self.rows):
+            capacity = max(count, len(self.rows) * 3 // 2)
+            grown = np.zeros((capacity, self.rows.shape[1]), dtype=np.int64)
+            grown[: len(self.rows)] = self.rows
+            self.rows = grown
+
+
+@dataclass
+class EngineState:
+    """Everything that the past has left: the entities and their states."""
+
+    indexes: dict[str, KeyIndex] = field(default_factory=dict)
+    blocks: dict[int, BlockState] = field(default_factory=dict)
+
+    def copy(self) -> "EngineState":
+        """Return a state that can be changed without changing this one."""
+        indexes = {name: KeyIndex(index.keys, index.codes) for name, index in self.indexes.items()}
+        return EngineState(indexes, {row: BlockState(block.rows.copy()) for row, block in self.blocks.items()})
+
+
+def new_state(program: Program) -> EngineState:
+    """Return the state of a program that has seen nothing."""
+    state = EngineState()
+    for stage in program.stages:
+        for block in stage.blocks:
+            state.indexes.setdefault(block.entity.name, KeyIndex())
+            state.blocks[block.row] = BlockState(np.zeros((0, block.width), dtype=np.int64))
+    return state
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features of transactions in log order: ids, times (microseconds), and values of shape (rows, features)."""
+
+    event_ids: pa.Array
+    times: Int64s
+    values: Features
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def to_arrow(self) -> pa.Table:
+        """Return a table of event_id, event_time and a float32 column per feature."""
+        columns = {
+            "event_id": self.event_ids,
+            "event_time": pa.array(self.times).cast(pa.timestamp("us", tz="UTC")),
+            **{name: pa.array(self.values[:, k]) for k, name in enumerate(self.names)},
+        }
+        return pa.table(columns)
+
+    @classmethod
+    def concatenate(cls, parts: "list[FeatureTable]", names: tuple[str, ...]) -> "FeatureTable":
+        """Return the rows of all parts in their order."""
+        if not parts:
+            return cls(pa.array([], pa.string()), np.empty(0, np.int64), np.empty((0, len(names)), np.float32), names)
+        ids = pa.concat_arrays([part.event_ids for part in parts])
+        times = np.concatenate([part.times for part in parts])
+        return cls(ids, times, np.concatenate([part.values for part in parts]), names)
+
+
+def run(
+    program: Program, log: EventLog, state: EngineState, *, start: int = 0, progress: Progress | None = None
+) -> Iterator[FeatureTable]:
+    """Fold the log from position `start` into `state` and yield the features of its transactions, chunk by chunk."""
+    numbers = _number_entities(program, log, state)
+    rows = chunk_rows(program)
+    for first in range(start, len(log), rows):
+        stop = min(first + rows, len(log))
+        chunk = log.chunk(first, stop)
+        yield _run_chunk(program, chunk, state, {name: column[first:stop] for name, column in numbers.items()})
+        if progress is not None:
+            progress(stop - first)
+
+
+def chunk_rows(program: Program) -> int:
+    """Return how many events of the program are computed at once."""
+    width = 8 * (program.n_aggregates + program.n_measures + len(program.fields))
+    return int(np.clip(CHUNK_BYTES // width, LEAST_ROWS, MOST_ROWS))
+
+
+def compute(program: Program, log: EventLog, state: EngineState | None = None) -> FeatureTable:
+    """Return the features of all transactions of the log; `state` is moved to its end."""
+    return FeatureTable.concatenate(list(run(program, log, state or new_state(program))), program.names)
+
+
+def compute_tables(program: Program, tables: Mapping[str, pa.Table]) -> FeatureTable:
+    """Return the features of all transactions among the tables by kind of event."""
+    return compute(program, EventLog.of(tables))
+
+
+def _number_entities(program: Program, log: EventLog, state: EngineState) -> Numbers:
+    """Return each entity's number for each event, and make room for those that are new."""
+    entities = {block.entity.name: block.entity for stage in program.stages for block in stage.blocks}
+    numbers = {
+        name: log.entity_numbers(entity.columns, state.indexes[name]) for name, entity in entities.items()
+    }
+    for stage in program.stages:
+        for block in stage.blocks:
+            state.blocks[block.row].grow(len(state.indexes[block.entity.name]))
+    return numbers
+
+
+def _run_chunk(
+    program: Program, chunk: Chunk, state: EngineState, numbers: Numbers
+) -> FeatureTable:
+    fields = chunk.fields(program.fields)
+    work = kernel.Work(
+        times=chunk.times,
+        emits=chunk.kinds == TRANSACTION,
+        measures=np.empty((len(fields), program.n_measures), dtype=np.int64),
+        aggregates=np.empty((len(fields), program.n_aggregates), dtype=np.int64),
+    )
+    for stage in program.stages:
+        _run_stage(program, stage, fields, work, state, numbers)
+    rows = np.flatnonzero(work.emits)
+    values = np.empty((len(rows), len(program.features)), dtype=np.float32)
+    kernel.run_features(program.code, program.results, program.defaults, fields, work.aggregates, rows, values)
+    return FeatureTable(chunk.transaction_ids(), chunk.times[rows], values, program.names)
+
+
+def _run_stage(
+    program: Program, stage: Stage, fields: Floats, work: kernel.Work, state: EngineState, numbers: Numbers
+) -> None:
+    kernel.run_measures(stage.measures, stage.results, stage.per_unit, fields, work.aggregates, work.measures)
+    if stage.emits_all:
+        work = work._replace(emits=np.ones_like(work.emits))
+    for block in stage.blocks:
+        of_block = _looked_up(block, numbers[block.entity.name], work, state)
+        kernel.fold_block(of_block, work, state.blocks[block.row].rows, block.row, program.tables)
+
+
+def _looked_up(
+    block: Block, numbers: npt.NDArray[np.int32], work: kernel.Work, state: EngineState
+) -> npt.NDArray[np.int32]:
+    """Return the entity's number for each event, those that only another entity's memory knows included."""
+    if block.key_measure is None:
+        return numbers
+    codes = work.measures[:, block.key_measure]
+    led = (numbers < 0) & (codes != kernel.MISSING)
+    found = state.indexes[block.entity.name].find_codes(codes[led])
+    numbers = numbers.copy()
+    numbers[led] = found
+    return numbers

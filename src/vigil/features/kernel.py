@@ -1,0 +1,379 @@
+"""The compiled kernel: one code for the whole log, for a day of it, and for a single event.
+
+State is int64 throughout, so sums are exact, commute, and survive a restart bit for bit. An all-zero state is an entity
+without a past. The layout of the tables is written by `vigil.features.compiler`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+MISSING = np.iinfo(np.int64).min
+"""A fold without a value, and a measure that an event does not have."""
+
+FAR = 1 << 62
+"""Later than any time: first times are kept as their distance to it, so that zero means none."""
+
+LANES = 128
+"""Events that the virtual machine treats at once."""
+
+Int64s = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class Tables(NamedTuple):
+    """Where everything lies in the state of an entity. Rows are written by the compiler and only read here."""
+
+    blocks: Int64s
+    """(first ring, end of rings, first single, end of singles, width of the state)"""
+    rings: Int64s
+    """(offset, grain, buckets, measures, first measure, windows, first window, 1 for a maximum)"""
+    ring_measures: Int64s
+    """Column of each measure of each ring."""
+    windows: Int64s
+    """(length in buckets, first of its outputs)"""
+    outputs: Int64s
+    """Column of the aggregate for each (window, measure), or -1."""
+    singles: Int64s
+    """(fold, offset, measure column, aggregate column)"""
+
+
+class Code(NamedTuple):
+    """Programs of the virtual machine: registers are numbered as they are written."""
+
+    instructions: npt.NDArray[np.int32]
+    """(operation, left register or column, right register)"""
+    constants: Floats
+    """The value of a constant, the quanta per unit of a loaded aggregate; 0 elsewhere."""
+
+
+class Work(NamedTuple):
+    """What a run of events is computed in; a row is an event."""
+
+    times: Int64s
+    """Event times, microseconds."""
+    emits: npt.NDArray[np.bool_]
+    """Whether the event reads its entities' past."""
+    measures: Int64s
+    """(events, measures)"""
+    aggregates: Int64s
+    """(events, aggregates)"""
+
+
+SINGLE_SUM, SINGLE_MAX, SINGLE_LAST, SINGLE_LAST_TIME, SINGLE_FIRST_TIME = range(5)
+
+(
+    LOAD_FIELD,
+    LOAD_AGGREGATE,
+    LOAD_CONSTANT,
+    ADD,
+    SUBTRACT,
+    MULTIPLY,
+    DIVIDE,
+    GREATER,
+    AT_LEAST,
+    EQUAL,
+    MINIMUM,
+    MAXIMUM,
+    SQRT,
+    LOG,
+    FLOOR,
+    FALLBACK,
+) = range(16)
+
+
+class Ring(NamedTuple):
+    """Where one ring lies in a state, in int64 positions: its head, the totals of its windows, its slots."""
+
+    head: int
+    totals: int
+    slots: int
+    end: int
+    grain: int
+    buckets: int
+    width: int
+    measures: int
+    count: int
+    windows: int
+    is_max: bool
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _ring(tables, r):
+    offset, grain, buckets, width, measures, count, windows, is_max = tables.rings[r]
+    slots = offset + 1 + count * width
+    end = slots + buckets * width
+    return Ring(offset, offset + 1, slots, end, grain, buckets, width, measures, count, windows, is_max != 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _advance(states, e, ring, lengths, bucket):
+    """Move the ring's head to `bucket`, taking what falls out of each window from its total."""
+    head = states[e, ring.head]
+    states[e, ring.head] = bucket
+    if bucket - head >= ring.buckets:
+        for position in range(ring.totals, ring.end):
+            states[e, position] = 0
+        return
+    for w in range(ring.count):
+        length = lengths[w]
+        total = ring.totals + w * ring.width
+        slot = ring.slots + (max(head - length + 1, 0) % ring.buckets) * ring.width
+        for _ in range(min(bucket - head, length)):
+            for m in range(ring.width):
+                states[e, total + m] -= states[e, slot + m]
+            slot = ring.slots if slot + ring.width == ring.end else slot + ring.width
+    first = ring.slots + ((head + 1) % ring.buckets) * ring.width
+    last = ring.slots + (bucket % ring.buckets + 1) * ring.width
+    for position in range(first, last if first < last else ring.end):
+        states[e, position] = 0
+    for position in range(ring.slots, last if first >= last else ring.slots):
+        states[e, position] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _scan(states, e, ring, length, m, bucket):
+    """Return the sum or maximum of one measure over the `length` buckets up to `bucket`, which may lie in the past."""
+    head = states[e, ring.head]
+    total = 0
+    for b in range(max(bucket - length + 1, head - ring.buckets + 1, 0), min(bucket, head) + 1):
+        value = states[e, ring.slots + (b % ring.buckets) * ring.width + m]
+        total = max(total, value) if ring.is_max else total + value
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _read_ring(states, e, ring, lengths, columns, bucket, aggregates, i):
+    """Write the windows as of `bucket`, which is the ring's head or an earlier one."""
+    if ring.is_max or bucket < states[e, ring.head]:
+        for w in range(ring.count):
+            for m in range(ring.width):
+                column = columns[w * ring.width + m]
+                if column >= 0:
+                    value = _scan(states, e, ring, lengths[w], m, bucket)
+                    if ring.is_max:
+                        value = value - 1 if value else MISSING
+                    aggregates[i, column] = value
+        return
+    for k in range(len(columns)):
+        if columns[k] >= 0:
+            aggregates[i, columns[k]] = states[e, ring.totals + k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _add_to_ring(states, e, ring, lengths, bucket, measures, i, inputs):
+    """Add one event's measures to its bucket and to the windows, seen from the head, that hold it."""
+    head = states[e, ring.head]
+    slot = ring.slots + (bucket % ring.buckets) * ring.width
+    for m in range(ring.width):
+        value = measures[i, inputs[m]]
+        if value == MISSING:
+            continue
+        if ring.is_max:
+            states[e, slot + m] = max(states[e, slot + m], value + 1)
+            continue
+        states[e, slot + m] += value
+        for w in range(ring.count):
+            if bucket > head - lengths[w]:
+                states[e, ring.totals + w * ring.width + m] += value
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _has_measure(measures, i, inputs, is_max):
+    for column in inputs:
+        value = measures[i, column]
+        if value != MISSING and (value != 0 or is_max):
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fold_ring(rows, numbers, work, states, r, tables):
+    """Run events through one ring; one that is older than the whole ring is of no window and left out."""
+    ring = _ring(tables, r)
+    times, emits, measures, aggregates = work
+    lengths = tables.windows[ring.windows : ring.windows + ring.count, 0].copy()
+    first = tables.windows[ring.windows, 1]
+    columns = tables.outputs[first : first + ring.count * ring.width]
+    inputs = tables.ring_measures[ring.measures : ring.measures + ring.width]
+    for i in rows:
+        e = numbers[i]
+        if e < 0:
+            if emits[i]:
+                for column in columns:
+                    if column >= 0:
+                        aggregates[i, column] = MISSING
+            continue
+        adds = _has_measure(measures, i, inputs, ring.is_max)
+        if not adds and not emits[i]:
+            continue
+        bucket = times[i] // ring.grain
+        if bucket > states[e, ring.head]:
+            _advance(states, e, ring, lengths, bucket)
+        if emits[i]:
+            _read_ring(states, e, ring, lengths, columns, bucket, aggregates, i)
+        if adds and bucket > states[e, ring.head] - ring.buckets and bucket >= 0:
+            _add_to_ring(states, e, ring, lengths, bucket, measures, i, inputs)
+
+
+@njit(cache=True, nogil=True)
+def _read_single(states, e, fold, offset):
+    value = states[e, offset]
+    if fold == SINGLE_SUM:
+        return value
+    if value == 0:
+        return MISSING
+    if fold == SINGLE_FIRST_TIME:
+        return FAR - value
+    if fold == SINGLE_LAST:
+        return states[e, offset + 1]
+    return value - 1
+
+
+@njit(cache=True, nogil=True)
+def _add_to_single(states, e, fold, offset, time, value):
+    if fold == SINGLE_SUM:
+        states[e, offset] += value
+    elif fold == SINGLE_MAX:
+        states[e, offset] = max(states[e, offset], value + 1)
+    elif fold == SINGLE_LAST:
+        if (time + 1, value) > (states[e, offset], states[e, offset + 1]):
+            states[e, offset] = time + 1
+            states[e, offset + 1] = value
+    elif value != 0 and fold == SINGLE_LAST_TIME:
+        states[e, offset] = max(states[e, offset], time + 1)
+    elif value != 0 and fold == SINGLE_FIRST_TIME:
+        states[e, offset] = max(states[e, offset], FAR - time)
+
+
+@njit(cache=True, nogil=True)
+def _fold_single(rows, numbers, work, states, s, tables):
+    fold, offset, measure, column = tables.singles[s]
+    times, emits, measures, aggregates = work
+    for i in rows:
+        e = numbers[i]
+        if emits[i]:
+            aggregates[i, column] = _read_single(states, e, fold, offset) if e >= 0 else MISSING
+        value = measures[i, measure]
+        if e >= 0 and value != MISSING:
+            _add_to_single(states, e, fold, offset, times[i], value)
+
+
+@njit(cache=True, nogil=True)
+def _by_entity(numbers, count):
+    """Return the positions of the events grouped by entity, in their order within each (a counting sort)."""
+    places = np.zeros(count + 2, np.int64)
+    for number in numbers:
+        places[number + 2] += 1
+    for k in range(1, count + 2):
+        places[k] += places[k - 1]
+    rows = np.empty(len(numbers), np.int64)
+    for i in range(len(numbers)):
+        rows[places[numbers[i] + 1]] = i
+        places[numbers[i] + 1] += 1
+    return rows
+
+
+@njit(cache=True, nogil=True)
+def fold_block(numbers, work, states, block, tables):
+    """Run events, in their order, through the states of their entities: each reads the past, then joins it.
+
+    `numbers` holds the entity of each event (the row of `states`), -1 for none, which reads as MISSING.
+    """
+    rows = _by_entity(numbers, len(states))
+    for r in range(tables.blocks[block, 0], tables.blocks[block, 1]):
+        _fold_ring(rows, numbers, work, states, r, tables)
+    for s in range(tables.blocks[block, 2], tables.blocks[block, 3]):
+        _fold_single(rows, numbers, work, states, s, tables)
+
+
+@njit(cache=True, nogil=True)
+def _combine(operation, left, right):
+    """Return the result for one event; NaN is a missing value and stays one."""
+    if operation == FALLBACK:
+        return right if np.isnan(left) else left
+    if np.isnan(left) or np.isnan(right):
+        return np.nan
+    if operation == GREATER:
+        return 1.0 if left > right else 0.0
+    if operation == AT_LEAST:
+        return 1.0 if left >= right else 0.0
+    if operation == EQUAL:
+        return 1.0 if left == right else 0.0
+    if operation == MINIMUM:
+        return min(left, right)
+    if operation == MAXIMUM:
+        return max(left, right)
+    if operation == SQRT:
+        return np.sqrt(max(left, 0.0))
+    if operation == LOG:
+        return np.log(left) if left > 0 else np.nan
+    return np.floor(left)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _arithmetic(operation, left, right, target, count):
+    if operation == ADD:
+        for j in range(count):
+            target[j] = left[j] + right[j]
+    elif operation == SUBTRACT:
+        for j in range(count):
+            target[j] = left[j] - right[j]
+    elif operation == MULTIPLY:
+        for j in range(count):
+            target[j] = left[j] * right[j]
+    elif operation == DIVIDE:
+        for j in range(count):
+            target[j] = left[j] / right[j] if right[j] != 0 else np.nan
+    else:
+        for j in range(count):
+            target[j] = _combine(operation, left[j], right[j])
+
+
+@njit(cache=True, nogil=True)
+def _run(code, fields, aggregates, start, count, registers):
+    """Execute the program for `count` events from row `start`; each instruction writes the register of its number."""
+    for k in range(len(code.instructions)):
+        operation, left, right = code.instructions[k]
+        target = registers[k]
+        if operation == LOAD_FIELD:
+            for j in range(count):
+                target[j] = fields[start + j, left]
+        elif operation == LOAD_AGGREGATE:
+            for j in range(count):
+                value = aggregates[start + j, left]
+                target[j] = np.nan if value == MISSING else value / code.constants[k]
+        elif operation == LOAD_CONSTANT:
+            target[:count] = code.constants[k]
+        else:
+            _arithmetic(operation, registers[left], registers[right], target, count)
+
+
+@njit(cache=True, nogil=True)
+def run_measures(code, results, per_unit, fields, aggregates, measures):
+    """Write whole quanta of the program's `results` (register, column) into `measures`; NaN becomes MISSING."""
+    registers = np.empty((len(code.instructions), LANES))
+    for start in range(0, len(fields), LANES):
+        count = min(LANES, len(fields) - start)
+        _run(code, fields, aggregates, start, count, registers)
+        for k in range(len(results)):
+            register, column = results[k]
+            for j in range(count):
+                value = np.floor(registers[register, j] * per_unit[k] + 0.5)
+                measures[start + j, column] = np.int64(value) if abs(value) < FAR else MISSING
+
+
+@njit(cache=True, nogil=True)
+def run_features(code, results, defaults, fields, aggregates, rows, features):
+    """Write the program's `results` for the events `rows` into the rows of `features`; NaN becomes the default."""
+    registers = np.empty((len(code.instructions), LANES))
+    for start in range(0, len(rows), LANES):
+        count = min(LANES, len(rows) - start)
+        block = rows[start : start + count]
+        _run(code, fields[block], aggregates[block], 0, count, registers)
+        for k in range(len(results)):
+            for j in range(count):
+                value = np.float32(registers[results[k], j])
+                features[start + j, k] = value if np.isfinite(value) else defaults[k]
