@@ -13,6 +13,7 @@ import numpy as np
 from vigil.contracts.keys import ContentHash, hash_json
 from vigil.errors import Bug, ContractError
 from vigil.features import kernel
+from vigil.features.fields import FIELDS, KEY_COLUMNS
 from vigil.features.kernel import Code, Tables
 from vigil.features.language import (
     WINDOWS,
@@ -28,7 +29,6 @@ from vigil.features.language import (
     Operation,
     children,
 )
-from vigil.features.log import FIELDS, KEY_COLUMNS
 
 _OPERATIONS = {
     Operation.ADD: kernel.ADD,
@@ -106,7 +106,8 @@ class Program:
     @cached_property
     def schema_hash(self) -> ContentHash:
         """The key of the feature schema: names, formulas, measures, windows, and defaults."""
-        measures = sorted({str(node.measure) for node in _reachable(f.node for f in self.features) if _is_fold(node)})
+        nodes = _reachable(feature.node for feature in self.features)
+        measures = sorted({str(node.measure) for node in nodes if isinstance(node, Aggregate)})
         formulas = [[feature.name, str(feature.node), feature.default] for feature in self.features]
         return hash_json({"features": formulas, "measures": measures, "windows": WINDOWS})
 
@@ -135,10 +136,6 @@ def compile_features(features: Sequence[Feature]) -> Program:
         n_measures=len(plan.measures),
         aggregate_columns=dict(plan.aggregates),
     )
-
-
-def _is_fold(node: Node) -> bool:
-    return isinstance(node, Aggregate)
 
 
 def _check_names(features: Sequence[Feature]) -> None:

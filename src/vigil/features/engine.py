@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from vigil.features import kernel
 from vigil.features.compiler import Block, Program, Stage
+from vigil.features.fields import TRANSACTION
 from vigil.features.kernel import Floats, Int64s
-from vigil.features.log import TRANSACTION, Chunk, EventLog, KeyIndex
+from vigil.features.log import Chunk, EventLog, KeyIndex
 
 CHUNK_BYTES = 1 << 25
 """Memory for what a chunk of events is computed in."""
@@ -100,17 +101,24 @@ class FeatureTable:
 
 
 def run(
-    program: Program, log: EventLog, state: EngineState, *, start: int = 0, progress: Progress | None = None
+    program: Program,
+    log: EventLog,
+    state: EngineState,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[FeatureTable]:
-    """Fold the log from position `start` into `state` and yield the features of its transactions, chunk by chunk."""
+    """Fold the log's positions from `start` to `stop` into `state`; yield their transactions' features by chunk."""
+    end = len(log) if stop is None else stop
     numbers = _number_entities(program, log, state)
     rows = chunk_rows(program)
-    for first in range(start, len(log), rows):
-        stop = min(first + rows, len(log))
-        chunk = log.chunk(first, stop)
-        yield _run_chunk(program, chunk, state, {name: column[first:stop] for name, column in numbers.items()})
+    for first in range(start, end, rows):
+        last = min(first + rows, end)
+        chunk = log.chunk(first, last)
+        yield _run_chunk(program, chunk, state, {name: column[first:last] for name, column in numbers.items()})
         if progress is not None:
-            progress(stop - first)
+            progress(last - first)
 
 
 def chunk_rows(program: Program) -> int:
@@ -132,18 +140,14 @@ def compute_tables(program: Program, tables: Mapping[str, pa.Table]) -> FeatureT
 def _number_entities(program: Program, log: EventLog, state: EngineState) -> Numbers:
     """Return each entity's number for each event, and make room for those that are new."""
     entities = {block.entity.name: block.entity for stage in program.stages for block in stage.blocks}
-    numbers = {
-        name: log.entity_numbers(entity.columns, state.indexes[name]) for name, entity in entities.items()
-    }
+    numbers = {name: log.entity_numbers(entity.columns, state.indexes[name]) for name, entity in entities.items()}
     for stage in program.stages:
         for block in stage.blocks:
             state.blocks[block.row].grow(len(state.indexes[block.entity.name]))
     return numbers
 
 
-def _run_chunk(
-    program: Program, chunk: Chunk, state: EngineState, numbers: Numbers
-) -> FeatureTable:
+def _run_chunk(program: Program, chunk: Chunk, state: EngineState, numbers: Numbers) -> FeatureTable:
     fields = chunk.fields(program.fields)
     work = kernel.Work(
         times=chunk.times,
@@ -155,14 +159,14 @@ def _run_chunk(
         _run_stage(program, stage, fields, work, state, numbers)
     rows = np.flatnonzero(work.emits)
     values = np.empty((len(rows), len(program.features)), dtype=np.float32)
-    kernel.run_features(program.code, program.results, program.defaults, fields, work.aggregates, rows, values)
+    kernel.run_features(*program.code, program.results, program.defaults, fields, work.aggregates, rows, values)
     return FeatureTable(chunk.transaction_ids(), chunk.times[rows], values, program.names)
 
 
 def _run_stage(
     program: Program, stage: Stage, fields: Floats, work: kernel.Work, state: EngineState, numbers: Numbers
 ) -> None:
-    kernel.run_measures(stage.measures, stage.results, stage.per_unit, fields, work.aggregates, work.measures)
+    kernel.run_measures(*stage.measures, stage.results, stage.per_unit, fields, work.aggregates, work.measures)
     if stage.emits_all:
         work = work._replace(emits=np.ones_like(work.emits))
     for block in stage.blocks:

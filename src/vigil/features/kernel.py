@@ -95,7 +95,7 @@ class Ring(NamedTuple):
     buckets: int
     width: int
     measures: int
-    count: int
+    n_windows: int
     windows: int
     is_max: bool
 
@@ -117,7 +117,7 @@ def _advance(states, e, ring, lengths, bucket):
         for position in range(ring.totals, ring.end):
             states[e, position] = 0
         return
-    for w in range(ring.count):
+    for w in range(ring.n_windows):
         length = lengths[w]
         total = ring.totals + w * ring.width
         slot = ring.slots + (max(head - length + 1, 0) % ring.buckets) * ring.width
@@ -148,7 +148,7 @@ def _scan(states, e, ring, length, m, bucket):
 def _read_ring(states, e, ring, lengths, columns, bucket, aggregates, i):
     """Write the windows as of `bucket`, which is the ring's head or an earlier one."""
     if ring.is_max or bucket < states[e, ring.head]:
-        for w in range(ring.count):
+        for w in range(ring.n_windows):
             for m in range(ring.width):
                 column = columns[w * ring.width + m]
                 if column >= 0:
@@ -175,7 +175,7 @@ def _add_to_ring(states, e, ring, lengths, bucket, measures, i, inputs):
             states[e, slot + m] = max(states[e, slot + m], value + 1)
             continue
         states[e, slot + m] += value
-        for w in range(ring.count):
+        for w in range(ring.n_windows):
             if bucket > head - lengths[w]:
                 states[e, ring.totals + w * ring.width + m] += value
 
@@ -194,9 +194,9 @@ def _fold_ring(rows, numbers, work, states, r, tables):
     """Run events through one ring; one that is older than the whole ring is of no window and left out."""
     ring = _ring(tables, r)
     times, emits, measures, aggregates = work
-    lengths = tables.windows[ring.windows : ring.windows + ring.count, 0].copy()
+    lengths = tables.windows[ring.windows : ring.windows + ring.n_windows, 0].copy()
     first = tables.windows[ring.windows, 1]
-    columns = tables.outputs[first : first + ring.count * ring.width]
+    columns = tables.outputs[first : first + ring.n_windows * ring.width]
     inputs = tables.ring_measures[ring.measures : ring.measures + ring.width]
     for i in rows:
         e = numbers[i]
@@ -290,6 +290,35 @@ def fold_block(numbers, work, states, block, tables):
 
 
 @njit(cache=True, nogil=True)
+def fold_event(  # takes the arrays of `Work` and `Tables` one by one: numba is slow to recognise a tuple of them
+    blocks,
+    present,
+    states,
+    times,
+    emits,
+    measures,
+    aggregates,
+    table_blocks,
+    rings,
+    ring_measures,
+    windows,
+    outputs,
+    singles,
+):
+    """Run a single event through `blocks`: (row, entity, offset of its state in `states`).
+
+    `present` holds 0 for each entity that the event has, else -1.
+    """
+    work = Work(times, emits, measures, aggregates)
+    tables = Tables(table_blocks, rings, ring_measures, windows, outputs, singles)
+    for k in range(len(blocks)):
+        row, entity, offset = blocks[k]
+        width = tables.blocks[row, 4]
+        state = states[offset : offset + width].reshape((1, width))
+        fold_block(present[entity : entity + 1], work, state, row, tables)
+
+
+@njit(cache=True, nogil=True)
 def _combine(operation, left, right):
     """Return the result for one event; NaN is a missing value and stays one."""
     if operation == FALLBACK:
@@ -333,10 +362,10 @@ def _arithmetic(operation, left, right, target, count):
 
 
 @njit(cache=True, nogil=True)
-def _run(code, fields, aggregates, start, count, registers):
+def _run(instructions, constants, fields, aggregates, start, count, registers):
     """Execute the program for `count` events from row `start`; each instruction writes the register of its number."""
-    for k in range(len(code.instructions)):
-        operation, left, right = code.instructions[k]
+    for k in range(len(instructions)):
+        operation, left, right = instructions[k]
         target = registers[k]
         if operation == LOAD_FIELD:
             for j in range(count):
@@ -344,20 +373,20 @@ def _run(code, fields, aggregates, start, count, registers):
         elif operation == LOAD_AGGREGATE:
             for j in range(count):
                 value = aggregates[start + j, left]
-                target[j] = np.nan if value == MISSING else value / code.constants[k]
+                target[j] = np.nan if value == MISSING else value / constants[k]
         elif operation == LOAD_CONSTANT:
-            target[:count] = code.constants[k]
+            target[:count] = constants[k]
         else:
             _arithmetic(operation, registers[left], registers[right], target, count)
 
 
 @njit(cache=True, nogil=True)
-def run_measures(code, results, per_unit, fields, aggregates, measures):
+def run_measures(instructions, constants, results, per_unit, fields, aggregates, measures):
     """Write whole quanta of the program's `results` (register, column) into `measures`; NaN becomes MISSING."""
-    registers = np.empty((len(code.instructions), LANES))
+    registers = np.empty((len(instructions), min(LANES, len(fields))))
     for start in range(0, len(fields), LANES):
         count = min(LANES, len(fields) - start)
-        _run(code, fields, aggregates, start, count, registers)
+        _run(instructions, constants, fields, aggregates, start, count, registers)
         for k in range(len(results)):
             register, column = results[k]
             for j in range(count):
@@ -366,13 +395,13 @@ def run_measures(code, results, per_unit, fields, aggregates, measures):
 
 
 @njit(cache=True, nogil=True)
-def run_features(code, results, defaults, fields, aggregates, rows, features):
+def run_features(instructions, constants, results, defaults, fields, aggregates, rows, features):
     """Write the program's `results` for the events `rows` into the rows of `features`; NaN becomes the default."""
-    registers = np.empty((len(code.instructions), LANES))
+    registers = np.empty((len(instructions), min(LANES, len(rows))))
     for start in range(0, len(rows), LANES):
         count = min(LANES, len(rows) - start)
         block = rows[start : start + count]
-        _run(code, fields[block], aggregates[block], 0, count, registers)
+        _run(instructions, constants, fields[block], aggregates[block], 0, count, registers)
         for k in range(len(results)):
             for j in range(count):
                 value = np.float32(registers[results[k], j])

@@ -273,7 +273,7 @@ def field(name: str) -> Node:
     return Field(name)
 
 
-def feature(name: str, node: Node, *, group: str, unit: str, reason: str, default: float = 0.0) -> Feature:  # noqa: PLR0913 - keywords that read as a sentence
+def feature(name: str, node: Node, *, group: str, unit: str, reason: str, default: float = 0.0) -> Feature:
     """Return a feature definition."""
     return Feature(name=name, node=node, group=group, unit=unit, reason=reason, default=default)
 

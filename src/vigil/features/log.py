@@ -4,8 +4,7 @@ The order is total: event time, then kind (what is known comes before what asks)
 has one log, however it arrived.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,108 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vigil.clock import DAY, HOUR, MINUTE
 from vigil.contracts.events import EVENTS, check_table
 from vigil.errors import ContractError
-
-KINDS = ("verdict", "stock_level", "restock", "stock_movement", "transaction")
-"""The kinds that features are made of, in the order in which events of one time are taken."""
-
-TRANSACTION = KINDS.index("transaction")
-
-KEY_COLUMNS = (
-    "customer_id",
-    "card_id",
-    "terminal_id",
-    "site_id",
-    "site_group",
-    "product_id",
-    "supplier_id",
-)
-"""Columns whose values name entities."""
-
-KEY_CODE_BITS = 52
-"""Width of a key's code: it must be exact in a float64."""
-
-_MONDAY = 3
-"""1970-01-01 was a Thursday."""
+from vigil.features.fields import FIELDS, KINDS, TRANSACTION, Slice, dictionary, key_code
 
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Consecutive rows of one kind of event."""
-
-    kind: int
-    table: pa.Table
-    times: Int64s
-
-    def number(self, column: str) -> Floats:
-        """Return a numeric column as float64; NaN for a null or where the kind has no such column."""
-        if column not in self.table.column_names:
-            return np.full(len(self.times), np.nan)
-        values = self.table[column]
-        if pa.types.is_boolean(values.type):
-            values = values.cast(pa.int8())
-        return np.asarray(values.cast(pa.float64()).fill_null(np.nan).to_numpy())
-
-    def local(self) -> Int64s:
-        """Return local wall-clock times, as microseconds."""
-        offsets = self.table["utc_offset_minutes"].cast(pa.int64()).to_numpy()
-        return np.asarray(self.times + offsets * MINUTE)
-
-    def is_kind(self, name: str) -> Floats:
-        """Return 1 for every row if the rows are of the kind, else missing."""
-        return np.full(len(self.times), 1.0 if KINDS[self.kind] == name else np.nan)
-
-
-def _month(rows: Slice) -> Floats:
-    months = rows.local().astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
-    return np.asarray(months % 12 + 1, dtype=np.float64)
-
-
-def key_code(key: str) -> int:
-    """Return the number that stands for a key inside a state: 52 bits of its SHA-256."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> (64 - KEY_CODE_BITS)
-
-
-def _supplier_code(rows: Slice) -> Floats:
-    if "supplier_id" not in rows.table.column_names:
-        return np.full(len(rows.times), np.nan)
-    codes, values = _dictionary(rows.table["supplier_id"])
-    numbers = np.array([*(key_code(value) for value in values.to_pylist()), np.nan], dtype=np.float64)
-    return np.asarray(numbers[codes])
-
-
-FIELDS: dict[str, Callable[[Slice], Floats]] = {
-    "time": lambda rows: rows.times.astype(np.float64),
-    "hour": lambda rows: (rows.local() // HOUR % 24).astype(np.float64),
-    "weekday": lambda rows: ((rows.local() // DAY + _MONDAY) % 7).astype(np.float64),
-    "month": _month,
-    "quarter": lambda rows: np.floor((_month(rows) - 1) / 3) + 1,
-    "amount": lambda rows: rows.number("amount"),
-    "quantity": lambda rows: rows.number("quantity"),
-    "on_hand": lambda rows: rows.number("on_hand"),
-    "reorder_level": lambda rows: rows.number("reorder_level"),
-    "is_fraud": lambda rows: rows.number("is_fraud"),
-    "supplier_code": _supplier_code,
-    **{f"is_{kind}": (lambda rows, kind=kind: rows.is_kind(kind)) for kind in KINDS},
-}
-"""Fields of an event that formulas can use. Times are microseconds, hours and weekdays local, Monday is 0."""
-
-
-def _dictionary(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
-    """Return the position of each row's value in the distinct values, -1 for a null, and these values."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    combined = column.unify_dictionaries().combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        if combined.num_chunks == 0:
-            return np.empty(0, dtype=np.int64), pa.array([], pa.string())
-        combined = combined.chunk(0)
-    return combined.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False), combined.dictionary
 
 
 @dataclass
@@ -178,9 +81,9 @@ class Chunk:
 
 def _joined(table: pa.Table, columns: tuple[str, ...]) -> tuple[Int64s, pa.Array]:
     """Return positions and distinct keys over one or more columns; several are joined by `entity_key`."""
-    positions, values = _dictionary(table[columns[0]])
+    positions, values = dictionary(table[columns[0]])
     for column in columns[1:]:
-        more, others = _dictionary(table[column])
+        more, others = dictionary(table[column])
         present = (positions >= 0) & (more >= 0)
         pairs, inverse = np.unique(positions[present] * max(len(others), 1) + more[present], return_inverse=True)
         left, right = np.divmod(pairs, max(len(others), 1))
@@ -197,8 +100,9 @@ SEPARATOR = "\x1f"
 
 def entity_key(values: tuple[str | None, ...]) -> str | None:
     """Return the key of an entity that several values name together; None if one of them is missing."""
-    present = [value for value in values if value is not None]
-    return SEPARATOR.join(present) if len(present) == len(values) else None
+    if None in values:
+        return None
+    return values[0] if len(values) == 1 else SEPARATOR.join(map(str, values))
 
 
 @dataclass(frozen=True)
@@ -237,11 +141,6 @@ class EventLog:
                 numbers[first : first + len(rows.times)] = index.encode(*_joined(rows.table, columns))
             first += len(rows.times)
         return numbers[self.order]
-
-    def chunks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[Chunk]:
-        """Yield the log from `start` to `stop` in chunks of at most `rows` events."""
-        for first in range(start, len(self) if stop is None else stop, rows):
-            yield self.chunk(first, min(first + rows, len(self) if stop is None else stop))
 
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the rows from `start` to `stop`."""

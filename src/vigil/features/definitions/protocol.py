@@ -4,7 +4,15 @@ Windows are ours: in grains, and of the past only. The delay of the terminal's l
 event at the time when it became known.
 """
 
-from vigil.features.definitions.entities import AMOUNT, FRAUD_VERDICTS, VERDICTS, customer, is_night, is_weekend, terminal
+from vigil.features.definitions.entities import (
+    AMOUNT,
+    FRAUD_VERDICTS,
+    VERDICTS,
+    customer,
+    is_night,
+    is_weekend,
+    terminal,
+)
 from vigil.features.language import Feature, feature, field
 
 WINDOWS = ("24h", "7d", "30d")
