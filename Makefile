@@ -9,7 +9,7 @@ BENCHES := features
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format bench $(addprefix bench-,$(BENCHES)) lock catalogue clean
+.PHONY: help setup test lint format bench $(addprefix bench-,$(BENCHES)) docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ bench: $(addprefix bench-,$(BENCHES)) ## Every comparison (slow); bench-NAME run
 
 $(addprefix bench-,$(BENCHES)): bench-%: setup
 	@$(BIN)/python -m tests.benchmarks.$*
+
+docs: setup ## Generate docs/features.md and docs/schemas from the code
+	@$(BIN)/vigil features catalogue --output docs/features.md
+	@$(BIN)/vigil schemas --output docs/schemas
 
 lock: ## Resolve pyproject.toml again into requirements/*.txt
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vigil import __version__
+from vigil import __version__, cli_features, cli_schemas
 from vigil.errors import VigilError
 from vigil.logs import configure_logging
 from vigil.settings import load_settings
@@ -34,6 +34,10 @@ def _root(
 ) -> None:
     settings = load_settings()
     configure_logging(settings.log_level, as_json=settings.log_json)
+
+
+app.add_typer(cli_features.app, name="features")
+app.command()(cli_schemas.schemas)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from vigil.features.language import (
     Field,
     Fold,
     Measure,
+    Named,
     Node,
     Operate,
     Operation,
@@ -106,10 +107,21 @@ class Program:
     @cached_property
     def schema_hash(self) -> ContentHash:
         """The key of the feature schema: names, formulas, measures, windows, and defaults."""
-        nodes = _reachable(feature.node for feature in self.features)
-        measures = sorted({str(node.measure) for node in nodes if isinstance(node, Aggregate)})
         formulas = [[feature.name, str(feature.node), feature.default] for feature in self.features]
-        return hash_json({"features": formulas, "measures": measures, "windows": WINDOWS})
+        parts = {"features": formulas, "measures": self.measures, "names": self.abbreviations, "windows": WINDOWS}
+        return hash_json(parts)
+
+    @cached_property
+    def abbreviations(self) -> tuple[str, ...]:
+        """Every name that stands for a formula, with the formula."""
+        nodes = _reachable(feature.node for feature in self.features)
+        return tuple(sorted({f"{node} := {node.node}" for node in nodes if isinstance(node, Named)}))
+
+    @cached_property
+    def measures(self) -> tuple[str, ...]:
+        """Name, formula and quantum of every measure."""
+        nodes = _reachable(feature.node for feature in self.features)
+        return tuple(sorted({str(node.measure) for node in nodes if isinstance(node, Aggregate)}))
 
 
 def compile_features(features: Sequence[Feature]) -> Program:
@@ -167,6 +179,7 @@ class _Plan:
     folds: dict[tuple[int, str], list[Aggregate]] = field(default_factory=dict)
     entities: dict[str, Entity] = field(default_factory=dict)
     definitions: dict[str, Measure] = field(default_factory=dict)
+    formulas: dict[str, str] = field(default_factory=dict)
     blocks: dict[tuple[int, str], Block] = field(default_factory=dict)
     block_rows: list[tuple[int, ...]] = field(default_factory=list)
     rings: list[tuple[int, ...]] = field(default_factory=list)
@@ -198,6 +211,12 @@ class _Plan:
         unknown = set(entity.columns) - set(KEY_COLUMNS)
         if unknown:
             raise ContractError(f"entity {entity.name} uses {sorted(unknown)}, which are no keys of an event")
+
+    def check_name(self, node: Named) -> None:
+        """Raise ContractError if the name stands for another formula already."""
+        formula = self.formulas.setdefault(node.name, str(node.node))
+        if formula != str(node.node):
+            raise ContractError(f"two formulas are called {node.name}: {formula} and {node.node}")
 
     def field_column(self, name: str) -> int:
         """Return the column of an event's field, which is created by its first use."""
@@ -314,6 +333,8 @@ class _Assembler:
     def emit(self, node: Node) -> int:
         """Return the register that will hold the node's value."""
         key = str(node)
+        if isinstance(node, Named):
+            self._plan.check_name(node)
         if key not in self._registers:
             self._registers[key] = self._append(node)
         return self._registers[key]
@@ -328,6 +349,8 @@ class _Assembler:
                 is_time = node.fold in (Fold.LAST_TIME, Fold.FIRST_TIME)
                 unit = 1.0 if is_time else _per_unit(node.measure)
                 return self._write(kernel.LOAD_AGGREGATE, self._plan.aggregates[str(node)], constant=unit)
+            case Named():
+                return self.emit(node.node)
             case Operate():
                 left, right = self.emit(node.left), self.emit(node.right)
                 return self._write(_OPERATIONS[node.operation], left, right)

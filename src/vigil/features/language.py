@@ -8,7 +8,7 @@ is NaN inside the engine, spreads through every operation, and is replaced by th
 >>> spent = Measure("spent", field("amount"), quantum=0.01)
 >>> ratio = feature("ratio", field("amount") / customer.mean(spent, "30d"), group="sales", unit="ratio", reason="...")
 >>> str(ratio.node)
-'(amount / (customer.spent.sum[30d] / customer.events.sum[30d]))'
+'(amount / customer.spent.mean[30d])'
 """
 
 from collections.abc import Iterator
@@ -211,13 +211,14 @@ class Entity:
 
     def mean(self, measure: Measure, window: str | None = None) -> Node:
         """Return the mean over transactions; missing without any."""
-        return self.sum(measure, window) / self.count(window)
+        return Named(self._label(measure, "mean", window), self.sum(measure, window) / self.count(window))
 
     def std(self, measure: Measure, window: str | None = None) -> Node:
         """Return the sample standard deviation over transactions; missing with fewer than two."""
         count, total = self.count(window), self.sum(measure, window)
         squares = self.sum(square(measure), window)
-        return ((squares - total * total / count) / (count - 1)).sqrt()
+        variance = (squares - total * total / count) / (count - 1)
+        return Named(self._label(measure, "std", window), variance.sqrt())
 
     def max(self, measure: Measure, window: str) -> Node:
         """Return the largest non-negative value in the window; missing without any."""
@@ -234,6 +235,21 @@ class Entity:
     def since_first(self, measure: Measure) -> Node:
         """Return microseconds since the measure was first there; missing without any."""
         return field("time") - Aggregate(self, measure, Fold.FIRST_TIME, None)
+
+
+    def _label(self, measure: Measure, what: str, window: str | None) -> str:
+        return f"{self.name}.{measure.name}.{what}" + (f"[{window}]" if window else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Named(Node):
+    """A formula under a short name."""
+
+    name: str
+    node: Node
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,6 +309,8 @@ def children(node: Node) -> tuple[Node, ...]:
     """Return the nodes that a node needs directly; a fold needs those of its measure and of its entity's key."""
     if isinstance(node, Operate):
         return (node.left, node.right)
+    if isinstance(node, Named):
+        return (node.node,)
     if isinstance(node, Aggregate):
         return (node.measure.value, node.entity.lookup) if node.entity.lookup else (node.measure.value,)
     return ()
@@ -304,6 +322,8 @@ def walk(node: Node) -> Iterator[Node]:
     if isinstance(node, Operate):
         yield from walk(node.left)
         yield from walk(node.right)
+    elif isinstance(node, Named):
+        yield from walk(node.node)
 
 
 def _known(window: str | None) -> str | None:

@@ -2,11 +2,11 @@
 
 from vigil.clock import DAY
 from vigil.features.definitions.entities import AMOUNT, amount, customer, sigmas
-from vigil.features.language import EVENTS, Feature, Node, feature
+from vigil.features.language import EVENTS, Feature, Named, Node, feature
 
 GROUP = "customer"
 
-AMOUNT_SIGMAS = sigmas(amount, customer.mean(AMOUNT), customer.std(AMOUNT))
+AMOUNT_SIGMAS = Named("customer.amount_sigmas", sigmas(amount, customer.mean(AMOUNT), customer.std(AMOUNT)))
 """The amount against the customer's whole past; missing before the third transaction."""
 
 DAYS_SINCE_LAST = customer.since_last(EVENTS) / DAY
@@ -16,7 +16,7 @@ def frequency_sigmas() -> Node:
     """Return how far the last 7 days' count lies above the customer's own rate, in Poisson standard deviations."""
     days_known = (customer.since_first(EVENTS) / DAY).at_least(7)
     expected = customer.count() / days_known * 7
-    return (customer.count("7d") - expected) / expected.at_least(1).sqrt()
+    return Named("customer.frequency_sigmas[7d]", (customer.count("7d") - expected) / expected.at_least(1).sqrt())
 
 
 def customers(regular_spend: float, premium_spend: float, churn_days: float, outlier_sigma: float) -> list[Feature]:
