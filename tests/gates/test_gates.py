@@ -1,5 +1,7 @@
 """Each gate has a source that passes, and one that fails for one reason alone."""
 
+from pathlib import Path
+
 from tests.gates.imports import violations
 from tests.gates.sizes import MAX_FUNCTION, excesses
 
@@ -13,8 +15,6 @@ def function(lines: int, parameters: int = 1, decorator: str = "") -> str:
 
 
 def sizes_of(source: str) -> list[str]:
-    from pathlib import Path
-
     return excesses(Path("src/vigil/some.py"), source)
 
 
