@@ -18,7 +18,7 @@ LAYERS = (
     ("decisions", "fleet"),
     ("serving", "monitoring", "feedback", "audit", "alerts"),
     ("rollout",),
-    ("cli_features", "cli_ingest", "cli_models", "cli_schemas", "cli_simulate"),
+    ("cli_evaluation", "cli_features", "cli_ingest", "cli_models", "cli_schemas", "cli_simulate"),
     ("cli",),
 )
 ONLY_IN = {

@@ -1,0 +1,92 @@
+"""Why a transaction was scored as it was, in words: what each member saw, business parts, rules hit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vigil.ensemble.business import PREFIX, BusinessScores, score_business
+from vigil.ensemble.model import Ensemble
+from vigil.features.schema import FeatureInfo, FeatureSchema
+from vigil.members.base import FeatureMatrix, Member
+
+MOST_REASONS = 6
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One cause of a score."""
+
+    source: str
+    """The member that saw it, "business", or a rule."""
+    feature: str
+    value: float
+    share: float
+    """What it adds, as a share in [0, 1] of all that its source holds against the transaction."""
+    sentence: str
+
+
+def explain(ensemble: Ensemble, matrix: FeatureMatrix, schema: FeatureSchema) -> list[Reason]:
+    """Return the strongest reasons for the score of one row, the strongest first.
+
+    Each feature is named once, and each source that holds anything against the row is heard.
+    """
+    known = {feature.name: feature for feature in schema.features}
+    formula = ensemble.combination.full
+    weights = dict(zip(formula.members, formula.weights, strict=True))
+    reasons = [reason for member in ensemble.members for reason in _of_member(member, matrix, known)]
+    if ensemble.business is not None:
+        reasons += _of_business(score_business(matrix, ensemble.business))
+    reasons.sort(key=lambda reason: (-weights.get(reason.source, 0.0) * reason.share, -reason.share, reason.feature))
+    strongest: dict[str, Reason] = {}
+    for reason in reasons:
+        strongest.setdefault(reason.feature, reason)
+    first_of_source = {reason.source: reason for reason in reversed(strongest.values())}
+    chosen = [*first_of_source.values(), *strongest.values()]
+    kept = set(list(dict.fromkeys(chosen))[:MOST_REASONS])
+    return [reason for reason in strongest.values() if reason in kept]
+
+
+def _of_member(member: Member, matrix: FeatureMatrix, known: dict[str, FeatureInfo]) -> list[Reason]:
+    """Return what the member holds against the row, feature by feature."""
+    against = np.maximum(member.explain(matrix)[0], 0.0)
+    total = float(against.sum())
+    if total <= 0:
+        return []
+    values = matrix.select(member.feature_names)[0]
+    top = np.argsort(-against, kind="stable")[:MOST_REASONS]
+    names = [member.feature_names[column] for column in top]
+    return [
+        Reason(
+            member.name,
+            name,
+            float(values[column]),
+            float(against[column] / total),
+            _sentence(known[name], values[column]),
+        )
+        for name, column in zip(names, top, strict=True)
+        if against[column] > 0
+    ]
+
+
+def _of_business(business: BusinessScores) -> list[Reason]:
+    parts = business.parts[0]
+    total = float(np.nansum(parts))
+    return [
+        Reason("business", PREFIX + name, float(part), float(part / total), f"{name.replace('_', ' ')}: {part:.0%}")
+        for name, part in zip(business.names, parts, strict=True)
+        if part > 0
+    ]
+
+
+def _sentence(feature: FeatureInfo, value: float) -> str:
+    name = feature.name.replace("_", " ")
+    if feature.unit == "flag":
+        return f"{name}: {'yes' if value else 'no'} ({feature.reason})"
+    unit = "" if feature.unit in ("ratio", "share", "0-1") else f" {feature.unit}"
+    return f"{name} is {float(value):.4g}{unit} ({feature.reason})"
+
+
+def in_words(reasons: Sequence[Reason]) -> list[str]:
+    """Return the sentences of the reasons."""
+    return [reason.sentence for reason in reasons]

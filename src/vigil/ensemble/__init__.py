@@ -1,0 +1,1 @@
+"""From the members' scores to one: calibration, the learned combination, the business score beside it."""
