@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vigil import __version__, cli_features, cli_schemas
+from vigil import __version__, cli_evaluation, cli_features, cli_schemas, cli_simulate
 from vigil.errors import VigilError
 from vigil.logs import configure_logging
 from vigil.settings import load_settings
@@ -36,7 +36,9 @@ def _root(
     configure_logging(settings.log_level, as_json=settings.log_json)
 
 
+app.command("simulate")(cli_simulate.simulate_command)
 app.add_typer(cli_features.app, name="features")
+app.add_typer(cli_evaluation.app, name="evaluate")
 app.command()(cli_schemas.schemas)
 
 

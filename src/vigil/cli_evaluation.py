@@ -32,7 +32,7 @@ def gates(
 
     For example: `vigil evaluate gates run/evidence.json --config card_fraud`.
     """
-    from vigil.evaluation.commands import judge_file  # noqa: PLC0415 - needs the training extra, and seconds
+    from vigil.evaluation.commands import judge_file
 
     report = judge_file(evidence, config, output)
     table = Table("gate", "verdict", "reason")
@@ -58,7 +58,7 @@ def diagnose(
 
     For example: `vigil evaluate diagnose run/scores.parquet --reference run/training.parquet -t 0.5`.
     """
-    from vigil.evaluation.commands import diagnose_file  # noqa: PLC0415 - needs the training extra, and seconds
+    from vigil.evaluation.commands import diagnose_file
 
     settings = MetricSettings(alerts_per_day=alerts_per_day, cost_per_alert=cost_per_alert, block="day")
     found = diagnose_file(scores, reference, threshold, settings)
@@ -83,7 +83,7 @@ def report(
 
     For example: `vigil evaluate report run/scores.parquet -t 0.5 --by site_id -o run/report`.
     """
-    from vigil.evaluation.commands import report_file  # noqa: PLC0415 - needs the training extra, and seconds
+    from vigil.evaluation.commands import report_file
 
     for path in report_file(scores, threshold, by or (), title, output):
         typer.echo(path)

@@ -127,6 +127,7 @@ class Verdict(Event):
     transaction_id: Annotated[str, Field(min_length=1, max_length=128, description="event_id of the transaction")]
     is_fraud: Annotated[bool, Field(description="the verdict")]
     source: Annotated[_Key, Field(description="who says so, such as chargeback or analyst")]
+    amount: Annotated[_Finite | None, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT, description="of the transaction")] = None
     category: Annotated[_Key | None, Field(description="kind of fraud or incident")] = None
     customer_id: Annotated[_Key | None, Field(description="of the transaction")] = None
     card_id: Annotated[_Key | None, Field(description="of the transaction")] = None

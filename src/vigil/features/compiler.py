@@ -55,6 +55,17 @@ _SINGLES = {
 }
 
 
+_RUNS = (Fold.RUN_LENGTH, Fold.RUN_AGE)
+"""What a run's ring tells, in the order of its outputs."""
+
+_RING_KINDS = {
+    Fold.SUM: kernel.RING_SUM,
+    Fold.MAX: kernel.RING_MAX,
+    Fold.RUN_LENGTH: kernel.RING_RUN,
+    Fold.RUN_AGE: kernel.RING_RUN,
+}
+
+
 @dataclass(frozen=True)
 class Block:
     """The state of one entity in one stage."""
@@ -106,9 +117,14 @@ class Program:
 
     @cached_property
     def schema_hash(self) -> ContentHash:
-        """The key of the feature schema: names, formulas, measures, windows, and defaults."""
-        formulas = [[feature.name, str(feature.node), feature.default] for feature in self.features]
-        parts = {"features": formulas, "measures": self.measures, "names": self.abbreviations, "windows": WINDOWS}
+        """The key of the feature schema: names, formulas, measures, entities, windows, and defaults."""
+        parts = {
+            "features": [[feature.name, str(feature.node), feature.default] for feature in self.features],
+            "measures": self.measures,
+            "entities": self.entities,
+            "names": self.abbreviations,
+            "windows": WINDOWS,
+        }
         return hash_json(parts)
 
     @cached_property
@@ -121,7 +137,14 @@ class Program:
     def measures(self) -> tuple[str, ...]:
         """Name, formula and quantum of every measure."""
         nodes = _reachable(feature.node for feature in self.features)
-        return tuple(sorted({str(node.measure) for node in nodes if isinstance(node, Aggregate)}))
+        folds = [node for node in nodes if isinstance(node, Aggregate)]
+        return tuple(sorted({str(measure) for fold in folds for measure in fold.measures}))
+
+    @cached_property
+    def entities(self) -> tuple[str, ...]:
+        """Name and key columns of every entity."""
+        nodes = _reachable(feature.node for feature in self.features)
+        return tuple(sorted({str(node.entity) for node in nodes if isinstance(node, Aggregate)}))
 
 
 def compile_features(features: Sequence[Feature]) -> Program:
@@ -217,6 +240,8 @@ class _Plan:
         formula = self.formulas.setdefault(node.name, str(node.node))
         if formula != str(node.node):
             raise ContractError(f"two formulas are called {node.name}: {formula} and {node.node}")
+        if node.name in FIELDS or node.name in self.aggregates:
+            raise ContractError(f"a formula is called {node.name}, as a field or a fold is: give it another name")
 
     def field_column(self, name: str) -> int:
         """Return the column of an event's field, which is created by its first use."""
@@ -245,16 +270,16 @@ class _Plan:
     def _add_ring(self, ring: list[Aggregate], offset: int) -> int:
         """Append one ring that starts at `offset` of the state and return where it ends."""
         grain = WINDOWS[str(ring[0].window)][0]
-        measures = list(dict.fromkeys(fold.measure.name for fold in ring))
+        measures = list(dict.fromkeys(measure.name for fold in ring for measure in fold.measures))
         lengths = sorted({WINDOWS[str(fold.window)][1] for fold in ring})
-        columns = {(fold.measure.name, WINDOWS[str(fold.window)][1]): self.aggregates[str(fold)] for fold in ring}
-        is_max = ring[0].fold is Fold.MAX
+        columns = {(_output(fold), WINDOWS[str(fold.window)][1]): self.aggregates[str(fold)] for fold in ring}
+        outputs = _RUNS if ring[0].fold in _RUNS else measures
         row = (offset, grain, max(lengths), len(measures), len(self.ring_measures), len(lengths), len(self.windows))
-        self.rings.append((*row, int(is_max)))
+        self.rings.append((*row, _RING_KINDS[ring[0].fold]))
         self.ring_measures += [self.measures[name] for name in measures]
         for length in lengths:
             self.windows.append((length, len(self.outputs)))
-            self.outputs += [columns.get((name, length), -1) for name in measures]
+            self.outputs += [columns.get((name, length), -1) for name in outputs]
         return offset + 1 + len(measures) * (len(lengths) + max(lengths))
 
     def compile_stage(self, stage: int) -> Stage:
@@ -290,7 +315,7 @@ def _stage(fold: Aggregate) -> int:
 
 
 def _measures_of(fold: Aggregate) -> tuple[Measure, ...]:
-    return (fold.measure, lookup_measure(fold.entity)) if fold.entity.lookup else (fold.measure,)
+    return (*fold.measures, lookup_measure(fold.entity)) if fold.entity.lookup else fold.measures
 
 
 def lookup_measure(entity: Entity) -> Measure:
@@ -301,16 +326,27 @@ def lookup_measure(entity: Entity) -> Measure:
 
 
 def _rings(folds: Sequence[Aggregate]) -> list[list[Aggregate]]:
-    """Return the windowed folds in groups that share a ring: same grain, same kind, same set of windows."""
+    """Return the windowed folds in groups that share a ring: same grain, same kind, same set of windows.
+
+    A run has a ring of its own, for it needs what feeds it and what breaks it side by side.
+    """
     windows: dict[tuple[str, Fold, int], set[int]] = {}
     windowed = [(fold, *WINDOWS[fold.window]) for fold in folds if fold.window is not None]
     for fold, grain, length in windowed:
         windows.setdefault((fold.measure.name, fold.fold, grain), set()).add(length)
-    groups: dict[tuple[Fold, int, frozenset[int]], list[Aggregate]] = {}
-    for fold, grain, _ in windowed:
-        key = (fold.fold, grain, frozenset(windows[fold.measure.name, fold.fold, grain]))
+    groups: dict[tuple[object, ...], list[Aggregate]] = {}
+    for fold, grain, length in windowed:
+        if fold.fold in _RUNS:
+            key: tuple[object, ...] = (*(measure.name for measure in fold.measures), grain, length)
+        else:
+            key = (fold.fold, grain, frozenset(windows[fold.measure.name, fold.fold, grain]))
         groups.setdefault(key, []).append(fold)
     return list(groups.values())
+
+
+def _output(fold: Aggregate) -> str:
+    """Return what tells the fold from others of its ring: its measure, or for a run which side of it."""
+    return fold.fold if fold.fold in _RUNS else fold.measure.name
 
 
 def _per_unit(measure: Measure) -> float:
@@ -346,8 +382,8 @@ class _Assembler:
             case Field():
                 return self._write(kernel.LOAD_FIELD, self._plan.field_column(node.name))
             case Aggregate():
-                is_time = node.fold in (Fold.LAST_TIME, Fold.FIRST_TIME)
-                unit = 1.0 if is_time else _per_unit(node.measure)
+                is_whole = node.fold in (Fold.LAST_TIME, Fold.FIRST_TIME, Fold.RUN_AGE)
+                unit = 1.0 if is_whole else _per_unit(node.measure)
                 return self._write(kernel.LOAD_AGGREGATE, self._plan.aggregates[str(node)], constant=unit)
             case Named():
                 return self.emit(node.node)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from vigil.clock import DAY, HOUR, from_micros
-from vigil.contracts.events import EVENTS, arrow_schema, check_table
+from vigil.contracts.events import EVENTS, arrow_schema, check_table, event_model
 from vigil.errors import ContractError, Unavailable
 from vigil.features.admission import Admission, Tables, admit
 from vigil.features.compiler import Program
@@ -82,7 +82,7 @@ class FeatureStore:
         A crash at any point leaves the last complete update, and running it again gives the same table. Raises
         Unavailable while another update of the folder runs.
         """
-        checked = {kind: check_table(EVENTS[kind], table) for kind, table in tables.items()}
+        checked = {kind: check_table(event_model(kind), table) for kind, table in tables.items()}
         with self._locked():
             current = self._read_current()
             before = self._load(current)

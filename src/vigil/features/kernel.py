@@ -29,7 +29,7 @@ class Tables(NamedTuple):
     blocks: Int64s
     """(first ring, end of rings, first single, end of singles, width of the state)"""
     rings: Int64s
-    """(offset, grain, buckets, measures, first measure, windows, first window, 1 for a maximum)"""
+    """(offset, grain, buckets, measures, first measure, windows, first window, kind of ring)"""
     ring_measures: Int64s
     """Column of each measure of each ring."""
     windows: Int64s
@@ -61,6 +61,8 @@ class Work(NamedTuple):
     aggregates: Int64s
     """(events, aggregates)"""
 
+
+RING_SUM, RING_MAX, RING_RUN = range(3)
 
 SINGLE_SUM, SINGLE_MAX, SINGLE_LAST, SINGLE_LAST_TIME, SINGLE_FIRST_TIME = range(5)
 
@@ -97,15 +99,15 @@ class Ring(NamedTuple):
     measures: int
     n_windows: int
     windows: int
-    is_max: bool
+    kind: int
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _ring(tables, r):
-    offset, grain, buckets, width, measures, count, windows, is_max = tables.rings[r]
+    offset, grain, buckets, width, measures, count, windows, kind = tables.rings[r]
     slots = offset + 1 + count * width
     end = slots + buckets * width
-    return Ring(offset, offset + 1, slots, end, grain, buckets, width, measures, count, windows, is_max != 0)
+    return Ring(offset, offset + 1, slots, end, grain, buckets, width, measures, count, windows, kind)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -140,20 +142,43 @@ def _scan(states, e, ring, length, m, bucket):
     total = 0
     for b in range(max(bucket - length + 1, head - ring.buckets + 1, 0), min(bucket, head) + 1):
         value = states[e, ring.slots + (b % ring.buckets) * ring.width + m]
-        total = max(total, value) if ring.is_max else total + value
+        total = max(total, value) if ring.kind == RING_MAX else total + value
     return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _read_run(states, e, ring, length, columns, bucket, aggregates, i):
+    """Write sum and age, in buckets, of the run since the last bucket that holds anything of the second measure."""
+    head = states[e, ring.head]
+    total, age = 0, MISSING
+    b = min(bucket, head)
+    while b > bucket - length and b > head - ring.buckets and b >= 0:
+        slot = ring.slots + (b % ring.buckets) * ring.width
+        if states[e, slot + 1] != 0:
+            break
+        if states[e, slot] != 0:
+            total += states[e, slot]
+            age = bucket - b
+        b -= 1
+    if columns[0] >= 0:
+        aggregates[i, columns[0]] = total
+    if columns[1] >= 0:
+        aggregates[i, columns[1]] = age
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _read_ring(states, e, ring, lengths, columns, bucket, aggregates, i):
     """Write the windows as of `bucket`, which is the ring's head or an earlier one."""
-    if ring.is_max or bucket < states[e, ring.head]:
+    if ring.kind == RING_RUN:
+        _read_run(states, e, ring, lengths[0], columns, bucket, aggregates, i)
+        return
+    if ring.kind == RING_MAX or bucket < states[e, ring.head]:
         for w in range(ring.n_windows):
             for m in range(ring.width):
                 column = columns[w * ring.width + m]
                 if column >= 0:
                     value = _scan(states, e, ring, lengths[w], m, bucket)
-                    if ring.is_max:
+                    if ring.kind == RING_MAX:
                         value = value - 1 if value else MISSING
                     aggregates[i, column] = value
         return
@@ -171,7 +196,7 @@ def _add_to_ring(states, e, ring, lengths, bucket, measures, i, inputs):
         value = measures[i, inputs[m]]
         if value == MISSING:
             continue
-        if ring.is_max:
+        if ring.kind == RING_MAX:
             states[e, slot + m] = max(states[e, slot + m], value + 1)
             continue
         states[e, slot + m] += value
@@ -206,7 +231,7 @@ def _fold_ring(rows, numbers, work, states, r, tables):
                     if column >= 0:
                         aggregates[i, column] = MISSING
             continue
-        adds = _has_measure(measures, i, inputs, ring.is_max)
+        adds = _has_measure(measures, i, inputs, ring.kind == RING_MAX)
         if not adds and not emits[i]:
             continue
         bucket = times[i] // ring.grain

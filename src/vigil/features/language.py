@@ -62,6 +62,8 @@ class Fold(StrEnum):
     LAST = "last"
     LAST_TIME = "last_time"
     FIRST_TIME = "first_time"
+    RUN_LENGTH = "run_length"
+    RUN_AGE = "run_age"
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +203,9 @@ class Entity:
     columns: tuple[str, ...]
     lookup: Node | None = None
 
+    def __str__(self) -> str:
+        return f"{self.name} by {'+'.join(self.columns)}" + (f" or {self.lookup}" if self.lookup else "")
+
     def sum(self, measure: Measure, window: str | None = None) -> Node:
         """Return the sum over the window, or over the whole past."""
         return Aggregate(self, measure, Fold.SUM, _known(window))
@@ -232,10 +237,17 @@ class Entity:
         """Return microseconds since the measure was last there; missing without any."""
         return field("time") - Aggregate(self, measure, Fold.LAST_TIME, None)
 
+    def run_length(self, measure: Measure, broken_by: Measure, window: str) -> Node:
+        """Return the sum of the measure over the latest grains of the window that hold nothing of `broken_by`."""
+        return Aggregate(self, measure, Fold.RUN_LENGTH, _known(window), broken_by)
+
+    def run_age(self, measure: Measure, broken_by: Measure, window: str) -> Node:
+        """Return how many grains ago such a run began; missing while there is none."""
+        return Aggregate(self, measure, Fold.RUN_AGE, _known(window), broken_by)
+
     def since_first(self, measure: Measure) -> Node:
         """Return microseconds since the measure was first there; missing without any."""
         return field("time") - Aggregate(self, measure, Fold.FIRST_TIME, None)
-
 
     def _label(self, measure: Measure, what: str, window: str | None) -> str:
         return f"{self.name}.{measure.name}.{what}" + (f"[{window}]" if window else "")
@@ -260,9 +272,18 @@ class Aggregate(Node):
     measure: Measure
     fold: Fold
     window: str | None
+    broken_by: Measure | None = None
+    """What ends a run."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What the fold is fed with."""
+        return (self.measure,) if self.broken_by is None else (self.measure, self.broken_by)
 
     def __str__(self) -> str:
-        return f"{self.entity.name}.{self.measure.name}.{self.fold}" + (f"[{self.window}]" if self.window else "")
+        breaker = f" until {self.broken_by.name}" if self.broken_by else ""
+        name = f"{self.entity.name}.{self.measure.name}{breaker}.{self.fold}"
+        return f"{name}[{self.window}]" if self.window else name
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +322,7 @@ def as_node(value: Node | Number) -> Node:
 
 def square(measure: Measure) -> Measure:
     """Return the measure of the squared values, exact in squared quanta."""
-    whole = (measure.value / measure.quantum + 0.5).floor()
+    whole = (measure.value * (1 / measure.quantum) + 0.5).floor()
     return Measure(f"{measure.name}_squared", whole * whole * (measure.quantum**2), quantum=measure.quantum**2)
 
 
@@ -312,7 +333,8 @@ def children(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Named):
         return (node.node,)
     if isinstance(node, Aggregate):
-        return (node.measure.value, node.entity.lookup) if node.entity.lookup else (node.measure.value,)
+        values = tuple(measure.value for measure in node.measures)
+        return (*values, node.entity.lookup) if node.entity.lookup else values
     return ()
 
 

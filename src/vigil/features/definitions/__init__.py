@@ -9,11 +9,12 @@ from vigil.features.definitions.calendar import calendar
 from vigil.features.definitions.customers import customers
 from vigil.features.definitions.inventory import inventory
 from vigil.features.definitions.protocol import protocol
+from vigil.features.definitions.risk import risk
 from vigil.features.definitions.sales import sales
 from vigil.features.definitions.velocity import velocity
 from vigil.features.language import Feature
 
-GROUPS = ("calendar", "sales", "inventory", "customer", "behavior", "velocity", "protocol", "business")
+GROUPS = ("calendar", "sales", "inventory", "customer", "behavior", "velocity", "protocol", "risk", "business")
 
 
 class FeatureConfig(BaseModel):
@@ -26,6 +27,9 @@ class FeatureConfig(BaseModel):
     regular_spend: float = Field(default=500.0, gt=0, description="lifetime spend from which a customer is regular")
     premium_spend: float = Field(default=5000.0, gt=0, description="lifetime spend from which a customer is premium")
     churn_days: float = Field(default=90.0, gt=0, description="days without a purchase that put a customer at risk")
+    typical_amount: float = Field(default=50.0, gt=0, description="what a customer without a past is expected to spend")
+    high_ratio: float = Field(default=3.0, gt=1, description="multiple of the expected amount that makes it high")
+    ordinary_ratio: float = Field(default=2.0, gt=1, description="multiple below which a fraud's amount is ordinary")
     high_value_sigma: float = Field(default=2.0, gt=0, description="standard deviations that make a high value")
     outlier_sigma: float = Field(default=3.0, gt=0, description="standard deviations that make an outlier")
 
@@ -47,6 +51,7 @@ def define(config: FeatureConfig) -> list[Feature]:
         "behavior": behavior(),
         "velocity": velocity(config.low_amount),
         "protocol": protocol(),
+        "risk": risk(config.typical_amount, config.high_ratio, config.ordinary_ratio),
         "business": business(config.high_value_sigma, config.churn_days),
     }
     chosen: dict[str, Feature] = {}

@@ -20,6 +20,7 @@ REFUNDS = Measure("refunds", SALE * (amount < 0))
 NIGHT_SALES = Measure("night_sales", SALE * is_night)
 VERDICTS = Measure("verdicts", field("is_verdict"))
 FRAUD_VERDICTS = Measure("fraud_verdicts", field("is_fraud"))
+LEGITIMATE_VERDICTS = Measure("legitimate_verdicts", 1 - field("is_fraud"))
 
 ON_HAND = Measure("on_hand", field("on_hand"), quantum=QUANTITY_QUANTUM)
 REORDER_LEVEL = Measure("reorder_level", field("reorder_level"), quantum=QUANTITY_QUANTUM)

@@ -1,6 +1,6 @@
 """What is sold, by the customer and by the site."""
 
-from vigil.features.definitions.entities import AMOUNT, SITE_DAYS, amount, customer, site, site_group
+from vigil.features.definitions.entities import AMOUNT, SITE_DAYS, amount, customer, sigmas, site, site_group
 from vigil.features.language import Entity, Feature, feature
 
 GROUP = "sales"
@@ -42,7 +42,7 @@ def _amounts(entity: Entity, sigma: float) -> list[Feature]:
         feature(f"{name}_amount_std_30d", std, group=GROUP, unit="currency", reason=f"spread of the {name}'s amounts"),
         feature(
             f"is_high_value_for_{name}",
-            amount > mean + sigma * std,
+            sigmas(amount, mean, std) > sigma,
             group=GROUP,
             unit="flag",
             reason=f"more than {sigma:g} standard deviations above the {name}'s 30-day mean",

@@ -1,0 +1,1 @@
+"""What a model is worth, where its thresholds lie, and whether it may go on: on arrays, for any model."""

@@ -1,0 +1,1 @@
+"""The gates that a candidate has to pass: configuration, evidence, one rule each, and the decision."""
