@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from vigil import __version__, cli_evaluation, cli_features, cli_schemas, cli_simulate
+from vigil import __version__, cli_evaluation, cli_features, cli_models, cli_schemas, cli_simulate
 from vigil.errors import VigilError
 from vigil.logs import configure_logging
 from vigil.settings import load_settings
@@ -39,6 +40,7 @@ def _root(
 app.command("simulate")(cli_simulate.simulate_command)
 app.add_typer(cli_features.app, name="features")
 app.add_typer(cli_evaluation.app, name="evaluate")
+app.add_typer(cli_models.app, name="models")
 app.command()(cli_schemas.schemas)
 
 
@@ -47,5 +49,5 @@ def main() -> None:
     try:
         app()
     except VigilError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -21,6 +21,12 @@ class Settings(BaseModel):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is logged"
     )
     log_json: bool = Field(default=False, description="one JSON object a line instead of text")
+    store: str | None = Field(
+        default=None, description="folder or gs://bucket/prefix of bundles and ledger; VIGIL_HOME/models without it"
+    )
+    tracking_uri: str | None = Field(
+        default=None, description="MLflow that shows runs and versions; VIGIL_HOME/mlflow.db without it"
+    )
     redis_url: str | None = Field(default=None, description="Redis of the online state, such as redis://host:6379/0")
 
 
