@@ -1,0 +1,1 @@
+"""Members: the models whose scores the ensemble combines. Scoring needs numpy and numba only; fitting is apart."""
