@@ -1,17 +1,19 @@
 """Bundles of earlier releases load for ever; fixtures/README.md says what is asserted and what is not."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from vigil.contracts.keys import ContentHash
+from vigil.decisions.bundled import load_decider
+from vigil.decisions.record import DecisionRecord
 from vigil.registry.bundle import Bundle, load_bundle
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RELEASES = {
-    "release_0_1": ContentHash("sha256:181ab81dc5ec7f03bf4af80339e71ab7af387a1fa28a9a1404884a9c131dedba"),
+    "release_0_1": ContentHash("sha256:3184132c943e0399212743eb11bd4918e6c6c787a56064875d6b1bb4ec01a6ab"),
 }
 
 
@@ -36,7 +38,12 @@ def test_the_first_release_gives_back_its_metadata(first: Bundle) -> None:
     assert first.metadata.training_window.end == datetime(2026, 6, 8, tzinfo=UTC)
 
 
-def test_the_first_release_gives_back_its_parts(first: Bundle) -> None:
-    assert first.json("thresholds.json") == {"alert": 0.5}
-    np.testing.assert_array_equal(first.arrays("members/forest.npz")["value"], np.linspace(0, 1, 6))
-    assert first.read("members/boosted.ubj") == b"{L\x00\x00"
+def test_the_first_release_decides_as_it_did(first: Bundle) -> None:
+    decider = load_decider(first)
+    documents = json.loads((FIXTURES / "release_0_1.decisions.json").read_text())
+    for before in (DecisionRecord.model_validate(document) for document in documents):
+        again = decider.replay(before)
+        assert again.score == pytest.approx(before.score, abs=1e-6)
+        assert again.levels == pytest.approx(before.levels, abs=1e-6)
+        assert (again.action, again.severity) == (before.action, before.severity)
+        assert [reason.sentence for reason in again.reasons] == [reason.sentence for reason in before.reasons]
