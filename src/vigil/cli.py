@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from vigil import __version__, cli_evaluation, cli_features, cli_models, cli_schemas, cli_simulate
+from vigil import __version__, cli_evaluation, cli_features, cli_ingest, cli_models, cli_schemas, cli_simulate
 from vigil.errors import VigilError
 from vigil.logs import configure_logging
 from vigil.settings import load_settings
@@ -37,6 +37,7 @@ def _root(
     configure_logging(settings.log_level, as_json=settings.log_json)
 
 
+app.command()(cli_ingest.ingest)
 app.command("simulate")(cli_simulate.simulate_command)
 app.add_typer(cli_features.app, name="features")
 app.add_typer(cli_evaluation.app, name="evaluate")
