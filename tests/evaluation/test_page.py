@@ -1,7 +1,8 @@
 import pytest
 from matplotlib.figure import Figure
 
-from vigil.evaluation.page import figure_svg, number, percent
+from vigil.evaluation.page import number, percent
+from vigil.figures import figure_svg
 
 
 def _draw(figure: Figure) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 LAYERS = (
     ("errors",),
-    ("clock", "settings", "logs"),
+    ("clock", "settings", "logs", "figures"),
     ("contracts",),
     ("simulate",),
     ("ingest",),

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from vigil.evaluation.ablation import Ablation
 from vigil.evaluation.curves import RATES, CalibrationBin, CostCurve, Curve, ScoreBins
-from vigil.evaluation.page import INK, MUTED, SERIES, figure_svg
+from vigil.figures import INK, MUTED, SERIES, figure_svg
 
 _MAX_LINES = len(SERIES)
 

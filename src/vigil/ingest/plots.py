@@ -1,53 +1,23 @@
 """The plots of a report as SVG text: the same report gives the same bytes."""
 
-import io
 import math
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from cycler import cycler
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from vigil.figures import SERIES, figure_svg
 from vigil.ingest.report import Distribution, IngestReport, SilentFeed
 
-_STYLE: dict[Any, Any] = {
-    "date.converter": "concise",
-    "svg.hashsalt": "vigil",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#8a94a3",
-    "axes.labelcolor": "#3d4654",
-    "xtick.color": "#3d4654",
-    "ytick.color": "#3d4654",
-    "axes.prop_cycle": cycler(color=["#2463b3", "#c2571a", "#2c8a57", "#8a4fa3", "#a3862a", "#4a5568"]),
-}
-_COLOUR = "#2463b3"
 _ALARM = "#b3261e"
 MOST_DISTRIBUTIONS = 12
 MOST_SILENCES = 25
 
 Times = npt.NDArray[np.datetime64]
 """UTC, without saying so."""
-
-
-def _svg(size: tuple[float, float], draw: Callable[[Figure], None]) -> Markup:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        buffer = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call] # matplotlib does not type it
-    text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704 - made by matplotlib, which escapes the texts in it
 
 
 def events_by_day(report: IngestReport) -> Markup | None:
@@ -65,7 +35,7 @@ def events_by_day(report: IngestReport) -> Markup | None:
         axes.set_ylabel("events a day")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
 
-    return _svg((10, 2.8), draw)
+    return figure_svg(draw, "Accepted events by day", 10, 2.8)
 
 
 def _every_day(days: dict[str, int]) -> tuple[Times, list[int]]:
@@ -94,14 +64,14 @@ def distributions(report: IngestReport) -> Markup | None:
             _histogram(axes, item)
             axes.set_title(item.metric or f"{kind}.{item.field}", fontsize=9, loc="left")
 
-    return _svg((10, 2.1 * rows), draw)
+    return figure_svg(draw, "Distributions of the values", 10, 2.1 * rows)
 
 
 def _histogram(axes: Axes, item: Distribution) -> None:
     middles = [middle for middle, _ in item.histogram]
     counts = [count for _, count in item.histogram]
-    axes.fill_between(middles, counts, step="mid", color=_COLOUR, alpha=0.25, linewidth=0)
-    axes.step(middles, counts, where="mid", color=_COLOUR, linewidth=1)
+    axes.fill_between(middles, counts, step="mid", color=SERIES[0], alpha=0.25, linewidth=0)
+    axes.step(middles, counts, where="mid", color=SERIES[0], linewidth=1)
     axes.set_ylim(bottom=0)
     if max(abs(middle) for middle in middles) > 100:
         axes.set_xscale("symlog", linthresh=1)
@@ -135,7 +105,7 @@ def silences(report: IngestReport) -> Markup | None:
         axes.set_yticks(range(len(chosen)), [feed_name(item) for item in reversed(chosen)])
         axes.set_ylim(-0.7, len(chosen) - 0.3)
 
-    return _svg((10, 0.7 + 0.24 * len(chosen)), draw)
+    return figure_svg(draw, "Silent feeds over time", 10, 0.7 + 0.24 * len(chosen))
 
 
 def longest_silences(report: IngestReport) -> list[SilentFeed]:
