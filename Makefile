@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/tools/bin/uv)
 EXTRAS := data train pipelines serve monitor stream
-BENCHES := features
+BENCHES := features models sanitation
 
 export PYTHONHASHSEED := 0
 

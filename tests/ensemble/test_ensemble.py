@@ -6,7 +6,7 @@ import pytest
 from tests.ensemble.samples import NAMES, PARTS, fitted, make_rows
 from vigil.ensemble.business import BusinessWeights, score_business
 from vigil.ensemble.calibration import fit_tail, restore_tail
-from vigil.ensemble.combination import Combination, Formula, restore_combination
+from vigil.ensemble.combination import Combination, Formula, Unlabelled, restore_combination
 from vigil.ensemble.fitting import EnsembleSettings, fit_ensemble
 from vigil.ensemble.model import Ensemble, log_odds, restore_ensemble
 from vigil.errors import ContractError
@@ -62,10 +62,28 @@ def test_without_any_member_there_is_no_score(ensemble: Ensemble) -> None:
         ensemble.score(make_rows(10, 7).matrix, frozenset({"boosted", "isolation_forest"}))
 
 
-def test_without_labels_it_is_the_mean_of_those_that_need_none(members: list[Member]) -> None:
+def test_without_labels_it_is_made_of_those_that_need_none(members: list[Member]) -> None:
     unlabelled = fit_ensemble(members, make_rows(2_000, 8, labelled=False), EnsembleSettings())
-    assert unlabelled.combination.full.way == "mean"
+    assert unlabelled.combination.full.way == "max"
     assert [member.name for member in unlabelled.members] == ["isolation_forest"]
+
+
+@pytest.mark.parametrize(("way", "expected"), [("max", [3.0, 2.0]), ("mean", [1.5, 2.0])])
+def test_surprises_become_one_by_their_maximum_or_their_mean(way: Unlabelled, expected: list[float]) -> None:
+    weight = 1.0 if way == "max" else 0.5
+    score = Formula(way, ("a", "b"), (weight, weight)).combine(np.array([[3.0, 0.0], [2.0, 2.0]]))
+    assert -np.log1p(-score) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("way", ["max", "mean"])
+def test_the_way_without_labels_is_configuration(members: list[Member], way: Unlabelled) -> None:
+    two = [members[0], fitted("z_score", make_rows(2_000, 1))]
+    rows = make_rows(2_000, 8, labelled=False)
+    ensemble = fit_ensemble(two, rows, EnsembleSettings(unlabelled=way))
+    assert ensemble.combination.full.way == way
+    surprise = np.stack([ensemble.curves[member.name].surprise(member.score(rows.matrix)) for member in two])
+    combined = surprise.max(axis=0) if way == "max" else surprise.mean(axis=0)
+    assert ensemble.score(rows.matrix).score == pytest.approx(-np.expm1(-combined))
 
 
 def test_a_stack_needs_its_stated_number_of_frauds(members: list[Member]) -> None:
@@ -73,7 +91,7 @@ def test_a_stack_needs_its_stated_number_of_frauds(members: list[Member]) -> Non
     frauds = int((rows.labels == 1).sum())
     enough = fit_ensemble(members, rows, EnsembleSettings(least_frauds=frauds))
     too_few = fit_ensemble(members, rows, EnsembleSettings(least_frauds=frauds + 1))
-    assert (enough.combination.full.way, too_few.combination.full.way) == ("stack", "mean")
+    assert (enough.combination.full.way, too_few.combination.full.way) == ("stack", "max")
 
 
 def test_one_member_alone_ranks_as_the_member_does(ensemble: Ensemble) -> None:

@@ -1,12 +1,14 @@
 """How the members' evidence becomes one score, for every set of members that may be left.
 
 Evidence is a surprise for a member that knows no labels, and log-odds for one that does. Without enough labels the
-score is the level of the mean surprise. With them it is a stack: a logistic regression whose weights are never
-negative, so no member's alarm makes a row look safer. A missing member is a stated degraded mode, prepared beforehand.
+score is the level of the greatest surprise, or of the mean one: members that look at different things are seldom
+surprised by the same row, and a mean lets those that saw nothing outvote the one that did. With labels it is a stack: a
+logistic regression whose weights are never negative, so no member's alarm makes a row look safer. A missing member is a
+stated degraded mode, prepared beforehand.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,11 @@ from numpy.typing import NDArray
 from vigil.errors import ContractError
 from vigil.members.base import Scores
 
-Way = Literal["mean", "stack"]
-"""Mean of surprises, or logistic regression on evidence."""
+Unlabelled = Literal["max", "mean"]
+"""Greatest surprise, or mean of surprises."""
+
+Way = Literal[Unlabelled, "stack"]
+"""Without labels, or logistic regression on evidence."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,12 @@ class Formula:
 
     def combine(self, evidence: Scores) -> Scores:
         """Return the score of each row in [0, 1] from its evidence, (rows, members)."""
-        total = np.full(len(evidence), self.intercept)
-        for column, weight in enumerate(self.weights):
-            total += evidence[:, column] * weight
-        return np.asarray(-np.expm1(-total)) if self.way == "mean" else logistic(total)
+        total = evidence[:, 0] * self.weights[0]
+        for column, weight in enumerate(self.weights[1:], start=1):
+            weighted = evidence[:, column] * weight
+            total = np.maximum(total, weighted) if self.way == "max" else total + weighted
+        total += self.intercept
+        return logistic(total) if self.way == "stack" else np.asarray(-np.expm1(-total))
 
 
 def logistic(margin: NDArray[np.float64]) -> Scores:
@@ -84,7 +91,7 @@ def restore_combination(stored: list[dict[str, Any]]) -> Combination:
     except (KeyError, TypeError, ValueError) as error:
         raise ContractError(f"the ensemble's formulas are damaged ({error!r}): restore the bundle") from error
     sound = formulas and all(
-        f.way in ("mean", "stack") and len(f.weights) == len(f.members) and min(f.weights) >= 0 for f in formulas
+        f.way in get_args(Way) and len(f.weights) == len(f.members) > 0 and min(f.weights) >= 0 for f in formulas
     )
     if not sound:
         raise ContractError("the ensemble's formulas are damaged: each needs one weight of at least 0 for each member")
