@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vigil.clock import HOUR
 from vigil.contracts.keys import ContentHash, hash_json
 from vigil.errors import Bug, ContractError
 from vigil.features import kernel
@@ -30,6 +31,9 @@ from vigil.features.language import (
     Operation,
     children,
 )
+
+GRACE = HOUR
+"""How late an event may be and still find all grains of its windows: every ring is longer by as much."""
 
 _OPERATIONS = {
     Operation.ADD: kernel.ADD,
@@ -181,13 +185,16 @@ def _check_names(features: Sequence[Feature]) -> None:
 
 
 def _reachable(roots: Iterable[Node]) -> list[Node]:
-    """Return every distinct node below `roots`, what feeds a fold included, in a fixed order."""
-    found: dict[str, Node] = {}
+    """Return every node below `roots` once, what feeds a fold included, in a fixed order.
+
+    Two nodes that read alike are both there: they may differ in what their names stand for.
+    """
+    found: dict[int, Node] = {}
     stack = list(roots)[::-1]
     while stack:
         node = stack.pop()
-        if str(node) not in found:
-            found[str(node)] = node
+        if id(node) not in found:
+            found[id(node)] = node
             stack.extend(children(node))
     return list(found.values())
 
@@ -218,6 +225,8 @@ class _Plan:
     def add(self, fold: Aggregate) -> None:
         """Give the fold a column and a block, or raise ContractError if it contradicts another definition."""
         self._agree(fold)
+        if str(fold) in self.aggregates:
+            return
         self.aggregates[str(fold)] = len(self.aggregates)
         for measure in _measures_of(fold):
             self.measures.setdefault(measure.name, len(self.measures))
@@ -274,13 +283,14 @@ class _Plan:
         lengths = sorted({WINDOWS[str(fold.window)][1] for fold in ring})
         columns = {(_output(fold), WINDOWS[str(fold.window)][1]): self.aggregates[str(fold)] for fold in ring}
         outputs = _RUNS if ring[0].fold in _RUNS else measures
-        row = (offset, grain, max(lengths), len(measures), len(self.ring_measures), len(lengths), len(self.windows))
+        buckets = max(lengths) - (-GRACE // grain)
+        row = (offset, grain, buckets, len(measures), len(self.ring_measures), len(lengths), len(self.windows))
         self.rings.append((*row, _RING_KINDS[ring[0].fold]))
         self.ring_measures += [self.measures[name] for name in measures]
         for length in lengths:
             self.windows.append((length, len(self.outputs)))
             self.outputs += [columns.get((name, length), -1) for name in outputs]
-        return offset + 1 + len(measures) * (len(lengths) + max(lengths))
+        return offset + 1 + len(measures) * (len(lengths) + buckets)
 
     def compile_stage(self, stage: int) -> Stage:
         """Return the program of the stage's measures and its blocks."""

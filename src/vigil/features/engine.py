@@ -20,7 +20,7 @@ from vigil.features.log import Chunk, EventLog, KeyIndex
 CHUNK_BYTES = 1 << 25
 """Memory for what a chunk of events is computed in."""
 
-LEAST_ROWS, MOST_ROWS = 1 << 14, 1 << 17
+LEAST_ROWS, MOST_ROWS = 1 << 14, 1 << 16
 """Bounds of a chunk: large enough that an entity's state is fetched for several of its events."""
 
 Features = npt.NDArray[np.float32]
@@ -152,8 +152,8 @@ def _run_chunk(program: Program, chunk: Chunk, state: EngineState, numbers: Numb
     work = kernel.Work(
         times=chunk.times,
         emits=chunk.kinds == TRANSACTION,
-        measures=np.empty((len(fields), program.n_measures), dtype=np.int64),
-        aggregates=np.empty((len(fields), program.n_aggregates), dtype=np.int64),
+        measures=np.empty((len(chunk.times), program.n_measures), dtype=np.int64),
+        aggregates=np.empty((len(chunk.times), program.n_aggregates), dtype=np.int64),
     )
     for stage in program.stages:
         _run_stage(program, stage, fields, work, state, numbers)

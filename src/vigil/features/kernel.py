@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 MISSING = np.iinfo(np.int64).min
 """A fold without a value, and a measure that an event does not have."""
@@ -18,6 +22,12 @@ FAR = 1 << 62
 
 LANES = 128
 """Events that the virtual machine treats at once."""
+
+AHEAD = 16
+"""Events between asking the memory for an entry and using it."""
+
+CACHE_LINE = 8
+"""Entries of an int64 array that the memory delivers together."""
 
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -214,6 +224,23 @@ def _has_measure(measures, i, inputs, is_max):
     return False
 
 
+@intrinsic
+def _prefetch(_, array, row, column):
+    """Ask for an entry of a matrix without waiting for it; what lies outside is ignored."""
+
+    def generate(context, builder, signature, arguments):
+        matrix = make_array(signature.args[0])(context, builder, arguments[0])
+        entry = cgutils.get_item_pointer(context, builder, signature.args[0], matrix, arguments[1:], wraparound=False)
+        address, option = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address, option, option, option])
+        to_write, to_all_caches, data = option(1), option(3), option(1)
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [address], kind)
+        builder.call(ask, [builder.bitcast(entry, address), to_write, to_all_caches, data])
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64, types.int64), generate
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fold_ring(rows, numbers, work, states, r, tables):
     """Run events through one ring; one that is older than the whole ring is of no window and left out."""
@@ -223,8 +250,17 @@ def _fold_ring(rows, numbers, work, states, r, tables):
     first = tables.windows[ring.windows, 1]
     columns = tables.outputs[first : first + ring.n_windows * ring.width]
     inputs = tables.ring_measures[ring.measures : ring.measures + ring.width]
-    for i in rows:
+    latest = -1
+    for k in range(len(rows)):
+        i = rows[k]
         e = numbers[i]
+        later = rows[min(k + AHEAD, len(rows) - 1)]
+        _prefetch(measures, later, inputs[0])
+        _prefetch(aggregates, later, columns[0])
+        if numbers[later] > latest:
+            latest = numbers[later]
+            for position in range(ring.head, ring.end, CACHE_LINE):
+                _prefetch(states, latest, position)
         if e < 0:
             if emits[i]:
                 for column in columns:
@@ -387,17 +423,18 @@ def _arithmetic(operation, left, right, target, count):
 
 
 @njit(cache=True, nogil=True)
-def _run(instructions, constants, fields, aggregates, start, count, registers):
-    """Execute the program for `count` events from row `start`; each instruction writes the register of its number."""
+def _run(instructions, constants, fields, aggregates, rows, registers):
+    """Execute the program for the events `rows`; each instruction writes the register of its number."""
+    count = len(rows)
     for k in range(len(instructions)):
         operation, left, right = instructions[k]
         target = registers[k]
         if operation == LOAD_FIELD:
             for j in range(count):
-                target[j] = fields[start + j, left]
+                target[j] = fields[left, rows[j]]
         elif operation == LOAD_AGGREGATE:
             for j in range(count):
-                value = aggregates[start + j, left]
+                value = aggregates[rows[j], left]
                 target[j] = np.nan if value == MISSING else value / constants[k]
         elif operation == LOAD_CONSTANT:
             target[:count] = constants[k]
@@ -408,26 +445,26 @@ def _run(instructions, constants, fields, aggregates, start, count, registers):
 @njit(cache=True, nogil=True)
 def run_measures(instructions, constants, results, per_unit, fields, aggregates, measures):
     """Write whole quanta of the program's `results` (register, column) into `measures`; NaN becomes MISSING."""
-    registers = np.empty((len(instructions), min(LANES, len(fields))))
-    for start in range(0, len(fields), LANES):
-        count = min(LANES, len(fields) - start)
-        _run(instructions, constants, fields, aggregates, start, count, registers)
+    events = np.arange(len(measures))
+    registers = np.empty((len(instructions), min(LANES, len(events))))
+    for start in range(0, len(events), LANES):
+        rows = events[start : start + LANES]
+        _run(instructions, constants, fields, aggregates, rows, registers)
         for k in range(len(results)):
             register, column = results[k]
-            for j in range(count):
+            for j in range(len(rows)):
                 value = np.floor(registers[register, j] * per_unit[k] + 0.5)
                 measures[start + j, column] = np.int64(value) if abs(value) < FAR else MISSING
 
 
 @njit(cache=True, nogil=True)
-def run_features(instructions, constants, results, defaults, fields, aggregates, rows, features):
-    """Write the program's `results` for the events `rows` into the rows of `features`; NaN becomes the default."""
-    registers = np.empty((len(instructions), min(LANES, len(rows))))
-    for start in range(0, len(rows), LANES):
-        count = min(LANES, len(rows) - start)
-        block = rows[start : start + count]
-        _run(instructions, constants, fields[block], aggregates[block], 0, count, registers)
-        for k in range(len(results)):
-            for j in range(count):
+def run_features(instructions, constants, results, defaults, fields, aggregates, events, features):
+    """Write the program's `results` for the rows `events` into the rows of `features`; NaN becomes the default."""
+    registers = np.empty((len(instructions), min(LANES, len(events))))
+    for start in range(0, len(events), LANES):
+        rows = events[start : start + LANES]
+        _run(instructions, constants, fields, aggregates, rows, registers)
+        for j in range(len(rows)):
+            for k in range(len(results)):
                 value = np.float32(registers[results[k], j])
                 features[start + j, k] = value if np.isfinite(value) else defaults[k]

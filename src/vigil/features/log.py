@@ -66,11 +66,11 @@ class Chunk:
     """For each kind of event: the positions of its rows in the chunk, and the rows."""
 
     def fields(self, names: tuple[str, ...]) -> Floats:
-        """Return the named fields as a matrix of shape (events, fields)."""
-        matrix = np.empty((len(self.times), len(names)))
+        """Return the named fields as a matrix of shape (fields, events)."""
+        matrix = np.empty((len(names), len(self.times)))
         for places, rows in self.parts:
-            for column, name in enumerate(names):
-                matrix[places, column] = FIELDS[name](rows)
+            for name, values in zip(names, matrix, strict=True):
+                values[places] = FIELDS[name](rows)
         return matrix
 
     def transaction_ids(self) -> pa.Array:

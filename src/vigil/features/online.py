@@ -36,8 +36,10 @@ class OnlineResult:
 class OnlineFeatures:
     """Computes the features of single events over a shared store of states; safe to use from several threads.
 
-    An event that arrives late is folded as if it had come in time, so what follows is right; its own features see the
-    past as of its own time, in whole grains of each window.
+    An event that arrives late is folded as if it had come in time, so what follows is right, but for measures that hold
+    an event against what was known then, such as `customer.baseline`: these keep what they saw. Its own features see
+    the past as of its own time in whole grains of each window, if it is not later than `compiler.GRACE`; folds over the
+    whole past see it as it is now.
     """
 
     def __init__(self, program: Program, store: StateStore) -> None:
@@ -71,7 +73,7 @@ class OnlineFeatures:
         if event.kind not in KINDS:
             raise ContractError(f"no feature uses a {event.kind}: one of {', '.join(KINDS)}")
         row = SingleRow(event)
-        fields = np.array([[value(row) for value in self._fields]], dtype=np.float64)
+        fields = np.array([[value(row)] for value in self._fields], dtype=np.float64)
         run = _Run(self._program, self._layout, fields, row.time())
         run.fetch(self._store, self._layout.keys(row))
         asks = event.kind == KINDS[TRANSACTION]

@@ -1,7 +1,7 @@
 """Who is being defrauded, and where: amounts against a robust baseline, verdicts in a row.
 
-A compromised terminal shows as frauds of ordinary amounts, one verdict after the other, until the first legitimate one; a
-compromised customer as several amounts far above the baseline within days. The baseline counts an amount with at most
+A compromised terminal shows as frauds of ordinary amounts, one verdict after the other, until the first legitimate one;
+a compromised customer as several amounts far above the baseline within days. The baseline counts an amount with at most
 `high_ratio` times what was expected, so that a fraud cannot raise it by much, and leans on `typical_amount` as long
 as there is little past.
 """
