@@ -4,7 +4,7 @@ The guarantee: however the log is cut into updates, and however late its events 
 features are those of one run over the sorted log, bit for bit.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,13 +91,15 @@ class FeatureTable:
         return pa.table(columns)
 
     @classmethod
-    def concatenate(cls, parts: "list[FeatureTable]", names: tuple[str, ...]) -> "FeatureTable":
-        """Return the rows of all parts in their order."""
-        if not parts:
-            return cls(pa.array([], pa.string()), np.empty(0, np.int64), np.empty((0, len(names)), np.float32), names)
-        ids = pa.concat_arrays([part.event_ids for part in parts])
-        times = np.concatenate([part.times for part in parts])
-        return cls(ids, times, np.concatenate([part.values for part in parts]), names)
+    def empty(cls, names: tuple[str, ...]) -> "FeatureTable":
+        """Return a table without rows."""
+        return cls(pa.array([], pa.string()), np.empty(0, np.int64), np.empty((0, len(names)), np.float32), names)
+
+    def join(self, other: "FeatureTable") -> "FeatureTable":
+        """Return the rows of this table, then those of the other."""
+        ids = pa.concat_arrays([self.event_ids, other.event_ids])
+        times = np.concatenate([self.times, other.times])
+        return FeatureTable(ids, times, np.concatenate([self.values, other.values]), self.names)
 
 
 def run(
@@ -108,17 +110,24 @@ def run(
     start: int = 0,
     stop: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[FeatureTable]:
-    """Fold the log's positions from `start` to `stop` into `state`; yield their transactions' features by chunk."""
+) -> FeatureTable:
+    """Fold the log's positions from `start` to `stop` into `state`; return the features of their transactions."""
     end = len(log) if stop is None else stop
     numbers = _number_entities(program, log, state)
     rows = chunk_rows(program)
+    values = np.empty((log.count_transactions(start, end), len(program.features)), dtype=np.float32)
+    done, ids, times = 0, [pa.array([], pa.string())], [np.empty(0, np.int64)]
     for first in range(start, end, rows):
         last = min(first + rows, end)
         chunk = log.chunk(first, last)
-        yield _run_chunk(program, chunk, state, {name: column[first:last] for name, column in numbers.items()})
+        ids.append(chunk.transaction_ids())
+        times.append(chunk.times[chunk.kinds == TRANSACTION])
+        out = values[done : done + len(times[-1])]
+        _run_chunk(program, chunk, state, {name: column[first:last] for name, column in numbers.items()}, out)
+        done += len(out)
         if progress is not None:
             progress(last - first)
+    return FeatureTable(pa.concat_arrays(ids), np.concatenate(times), values, program.names)
 
 
 def chunk_rows(program: Program) -> int:
@@ -129,7 +138,7 @@ def chunk_rows(program: Program) -> int:
 
 def compute(program: Program, log: EventLog, state: EngineState | None = None) -> FeatureTable:
     """Return the features of all transactions of the log; `state` is moved to its end."""
-    return FeatureTable.concatenate(list(run(program, log, state or new_state(program))), program.names)
+    return run(program, log, state or new_state(program))
 
 
 def compute_tables(program: Program, tables: Mapping[str, pa.Table]) -> FeatureTable:
@@ -147,7 +156,8 @@ def _number_entities(program: Program, log: EventLog, state: EngineState) -> Num
     return numbers
 
 
-def _run_chunk(program: Program, chunk: Chunk, state: EngineState, numbers: Numbers) -> FeatureTable:
+def _run_chunk(program: Program, chunk: Chunk, state: EngineState, numbers: Numbers, out: Features) -> None:
+    """Fold the chunk into `state` and write the features of its transactions to `out`."""
     fields = chunk.fields(program.fields)
     work = kernel.Work(
         times=chunk.times,
@@ -158,9 +168,7 @@ def _run_chunk(program: Program, chunk: Chunk, state: EngineState, numbers: Numb
     for stage in program.stages:
         _run_stage(program, stage, fields, work, state, numbers)
     rows = np.flatnonzero(work.emits)
-    values = np.empty((len(rows), len(program.features)), dtype=np.float32)
-    kernel.run_features(*program.code, program.results, program.defaults, fields, work.aggregates, rows, values)
-    return FeatureTable(chunk.transaction_ids(), chunk.times[rows], values, program.names)
+    kernel.run_features(*program.code, program.results, program.defaults, fields, work.aggregates, rows, out)
 
 
 def _run_stage(

@@ -94,7 +94,7 @@ class FeatureStore:
     def features(self) -> pa.Table:
         """Return the whole table in log order: event_id, event_time, and a float32 column per feature."""
         partitions = self._read_current().partitions
-        empty = FeatureTable.concatenate([], self._program.names).to_arrow()
+        empty = FeatureTable.empty(self._program.names).to_arrow()
         return pa.concat_tables(
             [empty, *(pq.read_table(self._folder / name) for _, name in sorted(partitions.items()))]
         )
@@ -109,11 +109,10 @@ class FeatureStore:
         watermark = max(before.watermark, int(log.times[-1]) if len(log) else 0)
         settled = max(before.settled, watermark - self._lateness)
         split = int(np.searchsorted(log.times, settled))
-        parts = list(run(self._program, log, before.state, stop=split, progress=progress))
-        parts += run(self._program, log, before.state.copy(), start=split, progress=progress)
+        final = run(self._program, log, before.state, stop=split, progress=progress)
+        open_ = run(self._program, log, before.state.copy(), start=split, progress=progress)
         tail = {kind: _since(table, settled) for kind, table in events.items()}
-        features = FeatureTable.concatenate(parts, self._program.names)
-        return features, Snapshot(before.state, tail, settled, watermark)
+        return final.join(open_), Snapshot(before.state, tail, settled, watermark)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -132,6 +132,11 @@ class EventLog:
     def __len__(self) -> int:
         return len(self.times)
 
+    def count_transactions(self, start: int, stop: int) -> int:
+        """Return how many of the rows from `start` to `stop` are transactions."""
+        first = len(self.order) - sum(len(rows.times) for rows in self.slices if rows.kind == TRANSACTION)
+        return int(np.count_nonzero(self.order[start:stop] >= first))
+
     def entity_numbers(self, columns: tuple[str, ...], index: KeyIndex) -> npt.NDArray[np.int32]:
         """Return the number of each event's entity in log order, -1 where it lacks one of the columns."""
         numbers = np.full(len(self.times), -1, dtype=np.int32)
