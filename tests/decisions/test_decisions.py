@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from tests.decisions.conftest import NOON
-from tests.ensemble.samples import NAMES, make_rows
+from tests.ensemble.samples import NAMES, fitted, make_rows
 from vigil.contracts.keys import hash_bytes
 from vigil.decisions.decider import Asked, Decider
 from vigil.decisions.policy import Action, DecisionPolicy, Severity
+from vigil.decisions.reasons import explain, in_words
 from vigil.decisions.record import DecisionRecord
+from vigil.ensemble.fitting import EnsembleSettings, fit_ensemble
 from vigil.errors import ContractError
 from vigil.features.definitions import FeatureConfig
 from vigil.features.schema import describe
@@ -65,6 +67,19 @@ def test_reasons_name_the_planted_cause_and_hear_every_source(decider: Decider) 
     assert "business" in {reason.source for reason in record.reasons}
     assert len({reason.feature for reason in record.reasons}) == len(record.reasons)
     assert all(0 <= reason.share <= 1 for reason in record.reasons)
+
+
+def test_a_rule_that_is_hit_speaks_for_itself(decider: Decider) -> None:
+    condition = {"feature": "amount", "is": ">", "value": 5}
+    rule = {"name": "large", "when": [condition], "severity": 0.9, "sentence": "the amount is above 5"}
+    rows = make_rows(2_000, 6)
+    rules = fitted("rules", rows, rules={"version": 1, "rules": [rule]})
+    ensemble = fit_ensemble([*decider.ensemble.members, rules], make_rows(2_000, 7), EnsembleSettings())
+    values = np.zeros((2, len(NAMES)), dtype=np.float32)
+    values[0, 0] = 6.0
+    hit, missed = (explain(ensemble, FeatureMatrix(values[k : k + 1].copy(), NAMES), decider.schema) for k in range(2))
+    assert "the amount is above 5" in in_words(hit)
+    assert "the amount is above 5" not in in_words(missed)
 
 
 def test_a_decision_is_replayed_bit_for_bit_from_its_stored_record(

@@ -9,6 +9,7 @@ from vigil.ensemble.business import PREFIX, BusinessScores, score_business
 from vigil.ensemble.model import Ensemble
 from vigil.features.schema import FeatureInfo, FeatureSchema
 from vigil.members.base import FeatureMatrix, Member
+from vigil.members.rules import Rules
 
 MOST_REASONS = 6
 
@@ -18,8 +19,9 @@ class Reason:
     """One cause of a score."""
 
     source: str
-    """The member that saw it, "business", or a rule."""
+    """The member that saw it, or "business"."""
     feature: str
+    """The feature, or "rule" and the name of the rule that was hit."""
     value: float
     share: float
     """What it adds, as a share in [0, 1] of all that its source holds against the transaction."""
@@ -49,6 +51,8 @@ def explain(ensemble: Ensemble, matrix: FeatureMatrix, schema: FeatureSchema) ->
 
 def _of_member(member: Member, matrix: FeatureMatrix, known: dict[str, FeatureInfo]) -> list[Reason]:
     """Return what the member holds against the row, feature by feature."""
+    if isinstance(member, Rules):
+        return _of_rules(member, matrix)
     against = np.maximum(member.explain(matrix)[0], 0.0)
     total = float(against.sum())
     if total <= 0:
@@ -66,6 +70,15 @@ def _of_member(member: Member, matrix: FeatureMatrix, known: dict[str, FeatureIn
         )
         for name, column in zip(names, top, strict=True)
         if against[column] > 0
+    ]
+
+
+def _of_rules(member: Rules, matrix: FeatureMatrix) -> list[Reason]:
+    """Return a reason for each rule that the row hits, in the rule's own words."""
+    hit = member.rules_hit(matrix)[0]
+    total = sum(rule.severity for rule in hit)
+    return [
+        Reason(member.name, f"rule {rule.name}", rule.severity, rule.severity / total, rule.sentence) for rule in hit
     ]
 
 

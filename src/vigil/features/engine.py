@@ -41,8 +41,9 @@ class BlockState:
         """Make room for `count` entities; new ones have no past."""
         if count > len(self.rows):
             capacity = max(count, len(self.rows) * 3 // 2)
-            grown = np.zeros((capacity, self.rows.shape[1]), dtype=np.int64)
+            grown = np.empty((capacity, self.rows.shape[1]), dtype=np.int64)  # unlike zeros, on huge pages
             grown[: len(self.rows)] = self.rows
+            grown[len(self.rows) :] = 0
             self.rows = grown
 
 

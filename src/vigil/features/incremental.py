@@ -110,9 +110,9 @@ class FeatureStore:
         settled = max(before.settled, watermark - self._lateness)
         split = int(np.searchsorted(log.times, settled))
         final = run(self._program, log, before.state, stop=split, progress=progress)
-        open_ = run(self._program, log, before.state.copy(), start=split, progress=progress)
+        provisional = run(self._program, log, before.state.copy(), start=split, progress=progress)
         tail = {kind: _since(table, settled) for kind, table in events.items()}
-        return final.join(open_), Snapshot(before.state, tail, settled, watermark)
+        return final.join(provisional), Snapshot(before.state, tail, settled, watermark)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
