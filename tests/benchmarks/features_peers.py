@@ -142,4 +142,18 @@ def duckdb_sums(rows: Rows, exact: bool) -> Columns:
     return {name: np.asarray(column, dtype=np.float64) for name, column in found.items() if name != "seq"}
 
 
+def recipe_sums(rows: Rows, exact: bool) -> Columns:
+    """Sums as in the handbook: a function applied to each group, which rolls over its time index. Always exact."""
+    frame = pd.DataFrame(rows.values, index=pd.to_datetime(rows.time, unit="us"))
+    names = list(rows.values)
+    lengths = {window: pd.Timedelta(count * grain, unit="us") for window, grain, count in WINDOWS}
+
+    def look_back(group: pd.DataFrame) -> pd.DataFrame:
+        rolled = [group.rolling(length)[names].sum().add_suffix(f"_{window}") for window, length in lengths.items()]
+        return pd.concat(rolled, axis=1)
+
+    found = frame.groupby(rows.key, sort=False)[names].apply(look_back)
+    return {name: found[name].to_numpy() for name in found.columns}
+
+
 PEERS: dict[str, Sums] = {"pandas": pandas_sums, "Polars": polars_sums, "DuckDB": duckdb_sums}

@@ -11,6 +11,7 @@ from vigil.features.compiler import compile_features
 from vigil.features.definitions import FeatureConfig, define
 from vigil.features.engine import compute, compute_tables, new_state, run
 from vigil.features.log import EventLog
+from vigil.simulate import preset, simulate
 
 MILLION = 1_000_000
 SECOND = 1_000_000
@@ -85,3 +86,10 @@ def test_a_table_has_a_row_for_each_transaction_with_its_id_and_time() -> None:
     assert table["event_id"].to_pylist() == ["t002", "t001"]
     assert table["event_time"].to_pylist() == [event.event_time for event in events]
     assert all(table[name].type == pa.float32() for name in PROGRAM.names)
+
+
+def test_the_number_of_threads_does_not_change_a_bit() -> None:
+    tables = simulate(preset("quiet", {"days": 20, "chain": {"sites": 3}})).tables
+    features = define(FeatureConfig())
+    alone, together = (compute_tables(compile_features(features, threads=n), tables) for n in (1, 4))
+    assert np.array_equal(alone.values, together.values)

@@ -7,6 +7,7 @@ The pydantic models are the definition; the Arrow schemas (`arrow_schema`) and t
 import types
 import typing
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -156,6 +157,7 @@ def event_model(kind: str) -> type[Event]:
     return EVENTS[kind]
 
 
+@cache
 def arrow_schema(model: type[Event]) -> pa.Schema:
     """Return the schema of a table of `model`; its metadata carries kind and version."""
     hints = typing.get_type_hints(model, include_extras=True)

@@ -4,6 +4,7 @@ Folds whose measures or keys depend on other folds run in a later stage than the
 block of state. See `vigil.features.kernel` for the meaning of each table.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -113,6 +114,8 @@ class Program:
     n_aggregates: int
     n_measures: int
     aggregate_columns: dict[str, int]
+    threads: int
+    """Threads of a run; the entities of a stage are folded side by side, to the same bits."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,8 +154,11 @@ class Program:
         return tuple(sorted({str(node.entity) for node in nodes if isinstance(node, Aggregate)}))
 
 
-def compile_features(features: Sequence[Feature]) -> Program:
-    """Return the program of `features`, in their order; ContractError names what cannot be compiled."""
+def compile_features(features: Sequence[Feature], threads: int | None = None) -> Program:
+    """Return the program of `features`, in their order; ContractError names what cannot be compiled.
+
+    Without a number of threads a run takes as many as there are processors.
+    """
     _check_names(features)
     plan = _Plan()
     folds = [node for node in _reachable(feature.node for feature in features) if isinstance(node, Aggregate)]
@@ -174,6 +180,7 @@ def compile_features(features: Sequence[Feature]) -> Program:
         n_aggregates=len(plan.aggregates),
         n_measures=len(plan.measures),
         aggregate_columns=dict(plan.aggregates),
+        threads=threads or os.cpu_count() or 1,
     )
 
 
@@ -290,7 +297,7 @@ class _Plan:
         for length in lengths:
             self.windows.append((length, len(self.outputs)))
             self.outputs += [columns.get((name, length), -1) for name in outputs]
-        return offset + 1 + len(measures) * (len(lengths) + buckets)
+        return offset + 2 + len(measures) * (len(lengths) + buckets)
 
     def compile_stage(self, stage: int) -> Stage:
         """Return the program of the stage's measures and its blocks."""

@@ -5,6 +5,7 @@ features are those of one run over the sorted log, bit for bit.
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,16 +119,18 @@ def run(
     rows = chunk_rows(program)
     values = np.empty((log.count_transactions(start, end), len(program.features)), dtype=np.float32)
     done, ids, times = 0, [pa.array([], pa.string())], [np.empty(0, np.int64)]
-    for first in range(start, end, rows):
-        last = min(first + rows, end)
-        chunk = log.chunk(first, last)
-        ids.append(chunk.transaction_ids())
-        times.append(chunk.times[chunk.kinds == TRANSACTION])
-        out = values[done : done + len(times[-1])]
-        _run_chunk(program, chunk, state, {name: column[first:last] for name, column in numbers.items()}, out)
-        done += len(out)
-        if progress is not None:
-            progress(last - first)
+    with ThreadPoolExecutor(program.threads) as pool:
+        for first in range(start, end, rows):
+            last = min(first + rows, end)
+            chunk = log.chunk(first, last)
+            ids.append(chunk.transaction_ids())
+            times.append(chunk.times[chunk.kinds == TRANSACTION])
+            out = values[done : done + len(times[-1])]
+            part = {name: column[first:last] for name, column in numbers.items()}
+            _run_chunk(_Run(program, state, pool), chunk, part, out)
+            done += len(out)
+            if progress is not None:
+                progress(last - first)
     return FeatureTable(pa.concat_arrays(ids), np.concatenate(times), values, program.names)
 
 
@@ -157,8 +160,18 @@ def _number_entities(program: Program, log: EventLog, state: EngineState) -> Num
     return numbers
 
 
-def _run_chunk(program: Program, chunk: Chunk, state: EngineState, numbers: Numbers, out: Features) -> None:
-    """Fold the chunk into `state` and write the features of its transactions to `out`."""
+@dataclass(frozen=True)
+class _Run:
+    """What all chunks of a run share."""
+
+    program: Program
+    state: EngineState
+    pool: ThreadPoolExecutor
+
+
+def _run_chunk(shared: _Run, chunk: Chunk, numbers: Numbers, out: Features) -> None:
+    """Fold the chunk into the state and write the features of its transactions to `out`."""
+    program = shared.program
     fields = chunk.fields(program.fields)
     work = kernel.Work(
         times=chunk.times,
@@ -167,20 +180,22 @@ def _run_chunk(program: Program, chunk: Chunk, state: EngineState, numbers: Numb
         aggregates=np.empty((len(chunk.times), program.n_aggregates), dtype=np.int64),
     )
     for stage in program.stages:
-        _run_stage(program, stage, fields, work, state, numbers)
+        _run_stage(shared, stage, fields, work, numbers)
     rows = np.flatnonzero(work.emits)
     kernel.run_features(*program.code, program.results, program.defaults, fields, work.aggregates, rows, out)
 
 
-def _run_stage(
-    program: Program, stage: Stage, fields: Floats, work: kernel.Work, state: EngineState, numbers: Numbers
-) -> None:
+def _run_stage(shared: _Run, stage: Stage, fields: Floats, work: kernel.Work, numbers: Numbers) -> None:
+    """Compute the stage's measures, then fold its blocks side by side: each has columns and states of its own."""
     kernel.run_measures(*stage.measures, stage.results, stage.per_unit, fields, work.aggregates, work.measures)
     if stage.emits_all:
         work = work._replace(emits=np.ones_like(work.emits))
-    for block in stage.blocks:
-        of_block = _looked_up(block, numbers[block.entity.name], work, state)
-        kernel.fold_block(of_block, work, state.blocks[block.row].rows, block.row, program.tables)
+
+    def fold(block: Block) -> None:
+        of_block = _looked_up(block, numbers[block.entity.name], work, shared.state)
+        kernel.fold_block(of_block, work, shared.state.blocks[block.row].rows, block.row, shared.program.tables)
+
+    list(shared.pool.map(fold, stage.blocks))
 
 
 def _looked_up(

@@ -26,6 +26,9 @@ LANES = 128
 AHEAD = 16
 """Events between asking the memory for an entry and using it."""
 
+MASK_BITS = 62
+"""Buckets of a ring for which a mask tells whether they hold anything; a longer ring is searched bucket by bucket."""
+
 CACHE_LINE = 8
 """Entries of an int64 array that the memory delivers together."""
 
@@ -97,9 +100,12 @@ SINGLE_SUM, SINGLE_MAX, SINGLE_LAST, SINGLE_LAST_TIME, SINGLE_FIRST_TIME = range
 
 
 class Ring(NamedTuple):
-    """Where one ring lies in a state, in int64 positions: its head, the totals of its windows, its slots."""
+    """Where one ring lies in a state, in int64 positions: its head, the mask of the buckets that hold anything, the
+    totals of its windows, its slots.
+    """
 
     head: int
+    mask: int
     totals: int
     slots: int
     end: int
@@ -115,34 +121,58 @@ class Ring(NamedTuple):
 @njit(cache=True, nogil=True, forceinline=True)
 def _ring(tables, r):
     offset, grain, buckets, width, measures, count, windows, kind = tables.rings[r]
-    slots = offset + 1 + count * width
+    totals = offset + 2
+    slots = totals + count * width
     end = slots + buckets * width
-    return Ring(offset, offset + 1, slots, end, grain, buckets, width, measures, count, windows, kind)
+    return Ring(offset, offset + 1, totals, slots, end, grain, buckets, width, measures, count, windows, kind)
+
+
+@intrinsic
+def _trailing_zeros(_, bits):
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _next_occupied(ring, occupied, age, end):
+    """Return the least age, in buckets before the head, of a bucket from `age` on that holds anything, or `end`."""
+    if ring.buckets > MASK_BITS:
+        return age
+    rest = occupied >> age
+    return min(age + _trailing_zeros(rest), end) if rest else end
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _slot(ring, newest, age):
+    """Return where the bucket lies that is `age` older than the head, whose slot has the number `newest`."""
+    number = newest - age
+    return ring.slots + (number + ring.buckets if number < 0 else number) * ring.width
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _advance(states, e, ring, lengths, bucket):
-    """Move the ring's head to `bucket`, taking what falls out of each window from its total."""
-    head = states[e, ring.head]
-    states[e, ring.head] = bucket
-    if bucket - head >= ring.buckets:
-        for position in range(ring.totals, ring.end):
-            states[e, position] = 0
-        return
+    """Move the ring's head to `bucket`: take what falls out of each window from its total, and clear what is reused."""
+    head, occupied = states[e, ring.head], states[e, ring.mask]
+    newest = head % ring.buckets
+    steps = min(bucket - head, ring.buckets)
     for w in range(ring.n_windows):
-        length = lengths[w]
         total = ring.totals + w * ring.width
-        slot = ring.slots + (max(head - length + 1, 0) % ring.buckets) * ring.width
-        for _ in range(min(bucket - head, length)):
+        age = _next_occupied(ring, occupied, max(lengths[w] - steps, 0), lengths[w])
+        while age < lengths[w]:
+            slot = _slot(ring, newest, age)
             for m in range(ring.width):
                 states[e, total + m] -= states[e, slot + m]
-            slot = ring.slots if slot + ring.width == ring.end else slot + ring.width
-    first = ring.slots + ((head + 1) % ring.buckets) * ring.width
-    last = ring.slots + (bucket % ring.buckets + 1) * ring.width
-    for position in range(first, last if first < last else ring.end):
-        states[e, position] = 0
-    for position in range(ring.slots, last if first >= last else ring.slots):
-        states[e, position] = 0
+            age = _next_occupied(ring, occupied, age + 1, lengths[w])
+    age = _next_occupied(ring, occupied, ring.buckets - steps, ring.buckets)
+    while age < ring.buckets:
+        slot = _slot(ring, newest, age)
+        for m in range(ring.width):
+            states[e, slot + m] = 0
+        age = _next_occupied(ring, occupied, age + 1, ring.buckets)
+    states[e, ring.head] = bucket
+    states[e, ring.mask] = (occupied << steps) & ((1 << ring.buckets) - 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -201,6 +231,7 @@ def _read_ring(states, e, ring, lengths, columns, bucket, aggregates, i):
 def _add_to_ring(states, e, ring, lengths, bucket, measures, i, inputs):
     """Add one event's measures to its bucket and to the windows, seen from the head, that hold it."""
     head = states[e, ring.head]
+    states[e, ring.mask] |= 1 << (head - bucket)
     slot = ring.slots + (bucket % ring.buckets) * ring.width
     for m in range(ring.width):
         value = measures[i, inputs[m]]
@@ -256,7 +287,6 @@ def _fold_ring(rows, numbers, work, states, r, tables):
         e = numbers[i]
         later = rows[min(k + AHEAD, len(rows) - 1)]
         _prefetch(measures, later, inputs[0])
-        _prefetch(aggregates, later, columns[0])
         if numbers[later] > latest:
             latest = numbers[later]
             for position in range(ring.head, ring.end, CACHE_LINE):
