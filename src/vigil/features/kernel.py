@@ -172,7 +172,8 @@ def _advance(states, e, ring, lengths, bucket):
             states[e, slot + m] = 0
         age = _next_occupied(ring, occupied, age + 1, ring.buckets)
     states[e, ring.head] = bucket
-    states[e, ring.mask] = (occupied << steps) & ((1 << ring.buckets) - 1)
+    if ring.buckets <= MASK_BITS:
+        states[e, ring.mask] = (occupied << steps) & ((1 << ring.buckets) - 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -231,7 +232,8 @@ def _read_ring(states, e, ring, lengths, columns, bucket, aggregates, i):
 def _add_to_ring(states, e, ring, lengths, bucket, measures, i, inputs):
     """Add one event's measures to its bucket and to the windows, seen from the head, that hold it."""
     head = states[e, ring.head]
-    states[e, ring.mask] |= 1 << (head - bucket)
+    if ring.buckets <= MASK_BITS:
+        states[e, ring.mask] |= 1 << (head - bucket)
     slot = ring.slots + (bucket % ring.buckets) * ring.width
     for m in range(ring.width):
         value = measures[i, inputs[m]]
