@@ -136,6 +136,7 @@ def duckdb_sums(rows: Rows, exact: bool) -> Columns:
         )
         wanted += [f'coalesce(sum("{name}") OVER "{window}", 0) AS "{name}_{window}"' for name in rows.values]
     with duckdb.connect(config={"threads": 2}) as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.register("events", frame)
         query = f"SELECT seq, {', '.join(wanted)} FROM events WINDOW {', '.join(windows)} ORDER BY seq"
         found = connection.execute(query).fetchnumpy()
