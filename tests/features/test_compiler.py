@@ -246,6 +246,10 @@ def test_the_largest_of_several_at_one_time_is_the_last() -> None:
     assert values(customer.last(spent), events) == [-99, 5, 9, 9]
 
 
+def test_the_largest_of_a_window_may_be_zero_but_not_negative() -> None:
+    assert values(customer.max(spent, "7d"), [sale(1, 0, -5), sale(2, 1, 0), sale(3, 2, 8)]) == [-99, -99, 0]
+
+
 def test_an_event_that_lacks_the_key_has_no_past_and_joins_none() -> None:
     events: list[Event] = [sale(1, 0), sale(2, 1, customer_id=None), sale(3, 2)]
     assert values(customer.count(), events) == [0, -99, 1]

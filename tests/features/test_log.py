@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.features.logs import PROGRAM, deterministic, logs, sale, tables_of
-from vigil.contracts.events import EVENTS, Event, Verdict, arrow_schema, to_table
+from tests.features.logs import PROGRAM, START, deterministic, logs, sale, tables_of
+from vigil.contracts.events import (
+    EVENTS,
+    Event,
+    Restock,
+    StockLevel,
+    StockMovement,
+    Verdict,
+    arrow_schema,
+    to_table,
+)
 from vigil.errors import ContractError
 from vigil.features.engine import compute_tables
 from vigil.features.fields import KINDS, Slice, key_code
@@ -25,6 +34,19 @@ def test_a_log_holds_all_events_by_time_then_kind_then_id(events: list[Event]) -
     assert kinds_of(log) == [event.kind for event in events]
     asked = [event.event_id for event in events if event.kind == "transaction"]
     assert log.chunk(0, len(log)).transaction_ids().to_pylist() == asked
+
+
+def test_what_is_known_comes_before_what_asks_at_the_same_moment() -> None:
+    place = {"event_time": START, "site_id": "s1", "product_id": "p1"}
+    events = [
+        sale(1, 0),
+        StockMovement(event_id="a", **place, quantity=1, reason="sale"),
+        Restock(event_id="b", **place, supplier_id="u1", quantity=1),
+        StockLevel(event_id="c", **place, on_hand=1),
+        Verdict(event_id="d", event_time=START, transaction_id="t", is_fraud=True, source="bank"),
+    ]
+    known = ["verdict", "stock_level", "restock", "stock_movement"]
+    assert kinds_of(EventLog.of(tables_of(events))) == [*known, "transaction"]
 
 
 @given(logs(), st.data())

@@ -134,8 +134,12 @@ class EventLog:
 
     def count_transactions(self, start: int, stop: int) -> int:
         """Return how many of the rows from `start` to `stop` are transactions."""
-        first = len(self.order) - sum(len(rows.times) for rows in self.slices if rows.kind == TRANSACTION)
-        return int(np.count_nonzero(self.order[start:stop] >= first))
+        order, first = self.order[start:stop], 0
+        for rows in self.slices:
+            if rows.kind == TRANSACTION:
+                return int(np.count_nonzero((order >= first) & (order < first + len(rows.times))))
+            first += len(rows.times)
+        return 0
 
     def entity_numbers(self, columns: tuple[str, ...], index: KeyIndex) -> npt.NDArray[np.int32]:
         """Return the number of each event's entity in log order, -1 where it lacks one of the columns."""
