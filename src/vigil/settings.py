@@ -28,6 +28,14 @@ class Settings(BaseModel):
         default=None, description="MLflow that shows runs and versions; VIGIL_HOME/mlflow.db without it"
     )
     redis_url: str | None = Field(default=None, description="Redis of the online state, such as redis://host:6379/0")
+    signing_key: Path | None = Field(default=None, description="PEM file whose key signs the bundles of training runs")
+    public_key: Path | None = Field(
+        default=None, description="PEM file; a bundle that its key did not sign is neither registered nor served"
+    )
+    mail_server: str | None = Field(default=None, description="SMTP server of notifications, such as mail.example:25")
+    mail_from: str = Field(default="vigil@localhost", description="sender of notifications")
+    mail_to: str | None = Field(default=None, description="who is told of failed runs; several divided by commas")
+    kfp_host: str | None = Field(default=None, description="Kubeflow Pipelines API, such as http://ml-pipeline:8888")
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:

@@ -16,9 +16,25 @@ LAYERS = (
     ("evaluation",),
     ("registry",),
     ("decisions", "fleet"),
+    ("usecase",),
+    ("training",),
     ("serving", "monitoring", "feedback", "audit", "alerts"),
+    ("runtime",),
+    ("deployment",),
     ("rollout",),
-    ("cli_evaluation", "cli_features", "cli_ingest", "cli_models", "cli_schemas", "cli_simulate"),
+    ("orchestration",),
+    ("demo",),
+    (
+        "cli_demo",
+        "cli_evaluation",
+        "cli_features",
+        "cli_ingest",
+        "cli_models",
+        "cli_pipeline",
+        "cli_runtime",
+        "cli_schemas",
+        "cli_simulate",
+    ),
     ("cli",),
 )
 ONLY_IN = {
@@ -29,7 +45,9 @@ ONLY_IN = {
     "mlflow": {"registry"},
     "redis": {"features"},
     "pandera": {"ingest"},
-    "kfp": {"cli"},
+    "kfp": {"orchestration"},
+    "kubernetes": {"deployment", "rollout"},
+    "aiohttp": {"serving", "runtime", "demo"},
 }
 """Packages that are slow to import, or that serving must not need, by the folders that may import them."""
 
