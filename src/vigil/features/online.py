@@ -4,7 +4,6 @@ The states of an event's entities come from a store, pass through the same kerne
 under the versions that were read, so concurrent writers never lose an update.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,9 @@ from vigil.errors import Bug, ContractError, Unavailable
 from vigil.features import kernel
 from vigil.features.compiler import Program, Stage
 from vigil.features.engine import EngineState, Features
-from vigil.features.fields import FIELDS, KINDS, TRANSACTION, SingleRow, key_code
-from vigil.features.language import Entity
+from vigil.features.fields import FIELDS, KINDS, TRANSACTION, SingleRow
 from vigil.features.log import entity_key
+from vigil.features.states import entities_of, export_states, store_key
 from vigil.features.store.base import ABSENT, Change, Outcome, StateStore
 
 MOST_CONFLICTS = 32
@@ -66,7 +65,7 @@ class OnlineFeatures:
 
     def load(self, state: EngineState) -> int:
         """Write the states of an offline run into the store and return how many entities they are of."""
-        return self._store.load(self._layout.export(state))
+        return self._store.load(export_states(self._program, state))
 
     def _run(self, event: Event) -> "_Run":
         """Take the event through every stage, in memory."""
@@ -116,7 +115,7 @@ class _Layout:
 
     def __init__(self, program: Program) -> None:
         blocks = [block for stage in program.stages for block in stage.blocks]
-        self.entities = list({block.entity.name: block.entity for block in blocks}.values())
+        self.entities = entities_of(program)
         self.places: dict[str, _Place] = {}
         offsets: dict[int, int] = {}
         self.width = 0
@@ -143,23 +142,6 @@ class _Layout:
             if key is not None:
                 found[entity.name] = store_key(entity, key)
         return found
-
-    def export(self, state: EngineState) -> Iterator[tuple[str, bytes]]:
-        """Yield key and bytes of every entity of an offline state."""
-        for entity in self.entities:
-            rows = [
-                state.blocks[block.row].rows
-                for stage in self._program.stages
-                for block in stage.blocks
-                if block.entity.name == entity.name
-            ]
-            for number, key in enumerate(state.indexes[entity.name].keys.to_pylist()):
-                yield store_key(entity, key), np.concatenate([block[number] for block in rows]).tobytes()
-
-
-def store_key(entity: Entity, key: str) -> str:
-    """Return the key under which a store holds the entity's state; one that is looked up goes by its code."""
-    return f"{entity.name}:{key_code(key) if entity.lookup is not None else key}"
 
 
 class _Run:

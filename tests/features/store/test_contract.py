@@ -160,6 +160,27 @@ def test_a_snapshot_makes_a_commit_on_older_states_a_conflict(bench: Workbench) 
     assert store.commit([Change("a", b"3", before.version)]).outcome is Outcome.CONFLICT
 
 
+def test_a_store_is_unused_until_the_first_write(bench: Workbench) -> None:
+    store = bench.open()
+    store.get_many(["a"])
+    store.commit([Change("a", b"1", 7)])
+    assert not store.is_used()
+    store.commit([Change("a", b"1")])
+    assert store.is_used()
+
+
+def test_a_snapshot_is_a_write(bench: Workbench) -> None:
+    loaded = bench.open()
+    loaded.load([("a", b"1")])
+    assert loaded.is_used()
+
+
+def test_an_event_alone_is_a_write(bench: Workbench) -> None:
+    store = bench.open()
+    store.commit([], "e")
+    assert store.is_used()
+
+
 def test_a_store_can_be_closed_twice(bench: Workbench) -> None:
     with bench.open() as store:
         store.commit([Change("a", b"1")])

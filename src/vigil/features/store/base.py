@@ -122,6 +122,10 @@ class StateStore(ABC):
     def seen(self, event_id: str) -> bool:
         """Return whether a commit with this event id was applied and is still remembered."""
 
+    @abstractmethod
+    def is_used(self) -> bool:
+        """Return whether anything was ever written to the store, by any client."""
+
     def watch(self, listener: Listener) -> None:  # noqa: B027 - most stores have nobody to hear from
         """Call `listener`, from another thread, for writes of other clients, if the store hears of them."""
 

@@ -56,6 +56,10 @@ class CachedStore(StateStore):
         """Return whether a commit with this event id was applied and is still remembered."""
         return self._store.seen(event_id)
 
+    def is_used(self) -> bool:
+        """Return whether anything was ever written to the store behind."""
+        return self._store.is_used()
+
     def invalidate(self, keys: Iterable[str] | None = None) -> None:
         """Forget these keys, or all: the next look-up asks the store."""
         with self._lock:

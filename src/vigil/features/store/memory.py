@@ -46,6 +46,10 @@ class MemoryStore(StateStore):
             self._expire(now)
             return event_id in self._events
 
+    def is_used(self) -> bool:
+        """Return whether anything was ever written to the store."""
+        return self._version != ABSENT
+
     def entries(self) -> int:
         """Return the number of states."""
         return len(self._states)

@@ -106,6 +106,11 @@ class RedisStore(StateStore):
         with self._explained():
             return bool(self._client.exists(self._event + event_id))
 
+    def is_used(self) -> bool:
+        """Return whether anything was ever written to the namespace, since Redis was last emptied."""
+        with self._explained():
+            return bool(self._client.exists(self._sequence))
+
     def watch(self, listener: Listener) -> None:
         """Tell `listener` of every write of another client, and of anything possible whenever the line was down."""
         if self._listening is not None:

@@ -100,6 +100,12 @@ class SqliteStore(StateStore):
         with self._lock, _explained(self._path):
             return self._db.execute(SEEN, (event_id, since)).fetchone() is not None
 
+    def is_used(self) -> bool:
+        """Return whether anything was ever written to the file."""
+        with self._lock, _explained(self._path):
+            (sequence,) = self._db.execute("SELECT sequence FROM store").fetchone()
+        return bool(sequence != ABSENT)
+
     def close(self) -> None:
         """Close the file; may be called twice."""
         self._is_closing = True
