@@ -1,0 +1,136 @@
+"""The Kubernetes API, as far as deployments need it; its refusals become errors that say what to do."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+from urllib3.exceptions import HTTPError
+
+from vigil.errors import ContractError, Unavailable
+
+Document = dict[str, Any]
+
+_SERVICES = ("serving.kserve.io", "v1beta1")
+_REVISIONS = ("serving.knative.dev", "v1")
+
+
+class Conflict(Unavailable):
+    """Someone else changed the object first."""
+
+
+class Cluster:
+    """The InferenceServices of one namespace, with their revisions and pods."""
+
+    def __init__(self, namespace: str, client: ApiClient | None = None) -> None:
+        self.namespace = namespace
+        self._client = client or _connect()
+        self._objects = CustomObjectsApi(self._client)
+
+    def service(self, name: str) -> Document | None:
+        """Return an InferenceService, or None if there is none."""
+        return self._get(*_SERVICES, "inferenceservices", name)
+
+    def create(self, service: Document, *, dry_run: bool = False) -> Document:
+        """Create an InferenceService and return it; a dry run only lets the cluster judge it."""
+        with _translated(f"create the InferenceService {service['metadata']['name']} in {self.namespace}"):
+            created: Document = self._objects.create_namespaced_custom_object(
+                *_SERVICES, self.namespace, "inferenceservices", service, **({"dry_run": "All"} if dry_run else {})
+            )
+            return created
+
+    def patch(self, name: str, patch: Document) -> Document:
+        """Merge `patch` into an InferenceService in one request, and return it; a null removes a field."""
+        with _translated(f"patch the InferenceService {name} in {self.namespace}"):
+            patched: Document = self._objects.patch_namespaced_custom_object(
+                *_SERVICES, self.namespace, "inferenceservices", name, patch
+            )
+            return patched
+
+    def delete(self, name: str) -> None:
+        """Delete an InferenceService, if there is one."""
+        with _translated(f"delete the InferenceService {name} in {self.namespace}"):
+            try:
+                self._objects.delete_namespaced_custom_object(*_SERVICES, self.namespace, "inferenceservices", name)
+            except ApiException as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+
+    def revision(self, name: str) -> Document | None:
+        """Return a revision of Knative, or None if there is none."""
+        return self._get(*_REVISIONS, "revisions", name)
+
+    def complaints(self, revision: str) -> list[str]:
+        """Return what keeps the pods of a revision from running, as the kubelet tells it."""
+        with _translated(f"list the pods of {revision} in {self.namespace}"):
+            answer = CoreV1Api(self._client).list_namespaced_pod(
+                self.namespace, label_selector=f"serving.knative.dev/revision={revision}"
+            )
+        found = []
+        for pod in answer.items:
+            statuses = [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]
+            found += [complaint for status in statuses if (complaint := _complaint(status))]
+        return sorted(set(found))
+
+    def _get(self, group: str, version: str, plural: str, name: str) -> Document | None:
+        with _translated(f"read {plural} {name} in {self.namespace}"):
+            try:
+                found: Document = self._objects.get_namespaced_custom_object(
+                    group, version, self.namespace, plural, name
+                )
+            except ApiException as error:
+                if error.status == HTTPStatus.NOT_FOUND:
+                    return None
+                raise
+            return found
+
+
+def _connect() -> ApiClient:
+    """Return a client by the service account inside a pod, by the kubeconfig elsewhere."""
+    try:
+        load_incluster_config()
+    except ConfigException:
+        try:
+            load_kube_config()
+        except ConfigException as error:
+            raise ContractError(f"no cluster is configured: set KUBECONFIG, or run inside a pod ({error})") from error
+    return ApiClient()
+
+
+def _complaint(status: Any) -> str | None:  # noqa: ANN401 - the client has no types
+    state, last = status.state, status.last_state
+    ended = (state and state.terminated) or (last and last.terminated)
+    waiting = state and state.waiting
+    if ended and ended.exit_code:
+        text = f": {ended.message.strip()[-500:]}" if ended.message else ""
+        return f"{status.name} ended with {ended.exit_code} ({ended.reason}){text}"
+    if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
+        return f"{status.name} waits: {waiting.reason}" + (f" ({waiting.message})" if waiting.message else "")
+    return None
+
+
+@contextmanager
+def _translated(intent: str) -> Iterator[None]:
+    """Turn what the API server says into an error that says what could not be done, and whose turn it is."""
+    try:
+        yield
+    except ApiException as error:
+        text = f"cannot {intent}: {_message(error)}"
+        if error.status == HTTPStatus.CONFLICT:
+            raise Conflict(text) from error
+        if error.status in (HTTPStatus.TOO_MANY_REQUESTS, None, 0) or error.status >= 500:
+            raise Unavailable(text) from error
+        raise ContractError(text) from error
+    except (HTTPError, OSError) as error:
+        raise Unavailable(f"cannot {intent}: {error}") from error
+
+
+def _message(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (ValueError, TypeError, KeyError):
+        return str(error.reason)
