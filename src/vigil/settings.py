@@ -1,7 +1,9 @@
 """The one place that reads the environment."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -35,7 +37,25 @@ class Settings(BaseModel):
     mail_server: str | None = Field(default=None, description="SMTP server of notifications, such as mail.example:25")
     mail_from: str = Field(default="vigil@localhost", description="sender of notifications")
     mail_to: str | None = Field(default=None, description="who is told of failed runs; several divided by commas")
+    mail_security: Literal["plain", "starttls", "tls"] = Field(
+        default="plain", description="how the connection to the mail server is protected"
+    )
+    mail_user: str | None = Field(default=None, description="who logs in at the mail server")
+    mail_password_file: Path | None = Field(default=None, description="file that holds that user's password")
     kfp_host: str | None = Field(default=None, description="Kubeflow Pipelines API, such as http://ml-pipeline:8888")
+    kfp_namespace: str | None = Field(
+        default=None, description="namespace of the runs; only a Kubeflow of many users wants one"
+    )
+    kfp_token: Path = Field(
+        default=Path("/var/run/secrets/kubeflow/pipelines/token"),
+        description="projected token that is sent to Kubeflow Pipelines where the file exists",
+    )
+
+
+def child_environment(changes: Mapping[str, str], *, path_first: Sequence[Path] = ()) -> dict[str, str]:
+    """Return the environment of this process with `changes`, for a process that it starts."""
+    path = os.pathsep.join((*map(str, path_first), os.environ.get("PATH", os.defpath)))
+    return {**os.environ, **changes, "PATH": path}
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:
