@@ -5,11 +5,15 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/tools/bin/uv)
 EXTRAS := data train pipelines serve monitor stream
 BENCHES := features models sanitation
+CLUSTER ?= ../shared/cluster
+BUILD_IMAGE ?= $(CLUSTER)/build-image
+SERVING_IMAGE ?= dev.local/vigil-python:1
+PIPELINE_IMAGE ?= dev.local/vigil-pipeline-python:1
 
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format bench $(addprefix bench-,$(BENCHES)) docs lock clean
+.PHONY: help setup test lint format bench $(addprefix bench-,$(BENCHES)) docs lock clean image cluster-test
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +43,20 @@ format: setup ## Let ruff rewrite what it can
 test: lint ## Lint, then every test that needs no cluster
 	@$(BIN)/pytest
 
+image: ## Build the images of servers and components (BUILD_IMAGE="docker build -t" where there is Docker)
+	@$(BUILD_IMAGE) $(SERVING_IMAGE) --target serving -f kserve/Dockerfile .
+	@$(BUILD_IMAGE) $(PIPELINE_IMAGE) --target pipeline -f kserve/Dockerfile .
+
+cluster-test: setup ## Bring up a cluster, build the images, run the tests that need both, and stop it
+	@if ! test -x $(CLUSTER)/up; then \
+	  echo "There is no cluster to test on: $(CLUSTER) lacks the command up. Set CLUSTER to a folder that has up, down and build-image."; \
+	else \
+	  trap '$(CLUSTER)/down' EXIT; \
+	  $(CLUSTER)/up && $(MAKE) --no-print-directory image && \
+	  VIGIL_TEST_SERVING=$(SERVING_IMAGE) VIGIL_TEST_PIPELINE=$(PIPELINE_IMAGE) \
+	    $(BIN)/pytest -m cluster -n 0 tests/cluster; \
+	fi
+
 bench: $(addprefix bench-,$(BENCHES)) ## Every comparison (slow); bench-NAME runs one
 
 $(addprefix bench-,$(BENCHES)): bench-%: setup
@@ -55,6 +73,8 @@ lock: ## Resolve pyproject.toml again into requirements/*.txt
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --custom-compile-command "make lock" -c requirements/dev.txt pyproject.toml --extra $$extra \
 	    -o requirements/$$extra.txt || exit 1; done
+	@echo "hatchling" | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" -c requirements/dev.txt - -o requirements/build.txt
 
 clean: ## Remove everything that the targets made, .venv excepted
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .vigil
