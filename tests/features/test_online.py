@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from vigil.features.engine import Features, compute, compute_tables, new_state
 from vigil.features.incremental import FeatureStore
 from vigil.features.language import Aggregate, Node, children
 from vigil.features.log import EventLog
-from vigil.features.online import OnlineFeatures
+from vigil.features.online import OnlineFeatures, OnlineResult
 from vigil.features.store import CachedStore, MemoryStore, SqliteStore, StateStore
 from vigil.features.store.redis_store import RedisStore
 
@@ -238,7 +239,51 @@ def test_a_duplicate_is_counted_once_and_called_one() -> None:
     first, again, after = (engine.process(event) for event in (sale(1, 0), sale(1, 0), sale(2, 1)))
     assert (first.duplicate, again.duplicate, after.duplicate) == (False, True, False)
     column = PROGRAM.names.index("customer_count_1h")
-    assert [result.values[column] for result in (first, again, after) if result.values is not None] == [0, 1, 1]
+    assert [result.values[column] for result in (first, again, after) if result.values is not None] == [0, 0, 1]
+
+
+def test_a_transaction_that_is_sent_again_has_the_features_of_the_first_time(
+    open_store: OpenStore, busy_log: list[Event]
+) -> None:
+    name = next(_names)
+    with open_store(name) as store:
+        first = online(busy_log, store)
+    with open_store(name) as store:
+        engine = OnlineFeatures(PROGRAM, store)
+        for ask in (engine.process, engine.look):
+            results = {event.event_id: ask(event) for event in busy_log}
+            assert all(result.duplicate for result in results.values())
+            assert_same({key: result.values for key, result in results.items() if result.values is not None}, first)
+
+
+def test_processes_that_get_an_event_at_one_time_give_it_the_same_features(open_store: OpenStore) -> None:
+    name, rounds = next(_names), 25
+    with open_store(name) as left, open_store(name) as right:
+        start = Barrier(2)
+
+        def serve(store: StateStore, amounts: Sequence[float]) -> list[OnlineResult]:
+            engine, results = OnlineFeatures(PROGRAM, store), []
+            for n, amount in enumerate(amounts):
+                start.wait()
+                results.append(engine.process(sale(n, n, amount)))
+            return results
+
+        with ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(serve, store, range(k, k + rounds)) for k, store in enumerate((left, right))]
+            ours, theirs = (call.result() for call in calls)
+    assert [one.duplicate + other.duplicate for one, other in zip(ours, theirs, strict=True)] == [1] * rounds
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.values is not None
+        assert other.values is not None
+        assert np.array_equal(one.values, other.values)
+
+
+def test_an_event_that_was_remembered_without_features_has_those_of_now() -> None:
+    store = MemoryStore()
+    store.commit([], "transaction:t001")
+    result = OnlineFeatures(PROGRAM, store).process(sale(1, 0))
+    assert result.duplicate
+    assert_same({"t001": result.values} if result.values is not None else {}, offline([sale(1, 0)]))
 
 
 def test_a_second_event_of_the_same_id_is_a_duplicate_whatever_it_says() -> None:

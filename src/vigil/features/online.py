@@ -1,25 +1,26 @@
-"""Features of one event at a time: the transformer's side of the engine.
+"""Features of single events and of batches of them: the transformer's side of the engine.
 
 The states of an event's entities come from a store, pass through the same kernel that treats whole logs, and go back
 under the versions that were read, so concurrent writers never lose an update.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from vigil.contracts.events import Event
 from vigil.errors import Bug, ContractError, Unavailable
 from vigil.features import kernel
+from vigil.features.arrivals import prepare
+from vigil.features.batch import MOST_CONFLICTS, BatchEngine, OnlineBatch, vector
 from vigil.features.compiler import Program, Stage
 from vigil.features.engine import EngineState, Features
 from vigil.features.fields import FIELDS, KINDS, TRANSACTION, SingleRow
 from vigil.features.log import entity_key
 from vigil.features.states import entities_of, export_states, store_key
 from vigil.features.store.base import ABSENT, Change, Outcome, StateStore
-
-MOST_CONFLICTS = 32
-"""How often an event starts again because another writer was faster, before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class OnlineResult:
     values: Features | None
     """The features of a transaction, of shape (features,); None for other kinds of event."""
     duplicate: bool
-    """Whether the event had been applied before: it was not counted again, and its features show it as past."""
+    """Whether the event had been applied before: it was not counted again, and has the features of the first time."""
 
 
 class OnlineFeatures:
-    """Computes the features of single events over a shared store of states; safe to use from several threads.
+    """Computes the features of events over a shared store of states; safe to use from several threads.
+
+    The store remembers the features of each transaction for `Retention.events`: whoever sends it again within that
+    time, to whichever server on the store, is given the same ones.
 
     An event that arrives late is folded as if it had come in time, so what follows is right, but for measures that hold
     an event against what was known then, such as `customer.baseline`: these keep what they saw. Its own features see
@@ -46,26 +50,49 @@ class OnlineFeatures:
         self._store = store
         self._fields = [FIELDS[name] for name in program.fields]
         self._layout = _Layout(program)
+        self._batch = BatchEngine(program, store)
 
     def process(self, event: Event) -> OnlineResult:
         """Return the features of `event` and add it to the past of its entities; a duplicate is added once only.
 
         Raises ContractError for a kind of event that no feature uses, Unavailable if the store does not answer.
         """
+        key = _event_key(event)
         for _ in range(MOST_CONFLICTS):
             run = self._run(event)
-            outcome = self._store.commit(run.changes(), _event_key(event)).outcome
-            if outcome is not Outcome.CONFLICT:
-                return OnlineResult(self._values(run), outcome is Outcome.DUPLICATE)
+            values = self._values(run)
+            outcome = self._store.commit(run.changes(), key, b"" if values is None else values.tobytes()).outcome
+            if outcome is Outcome.APPLIED:
+                return OnlineResult(values, duplicate=False)
+            if outcome is Outcome.DUPLICATE and (note := self._store.recall([key])[0]) is not None:
+                return self._as_noted(note, values)
         raise Unavailable(f"{MOST_CONFLICTS} other writers in a row were faster on the same entities: try again")
 
     def look(self, event: Event) -> OnlineResult:
-        """Return the features that `event` has now; nothing is written."""
-        return OnlineResult(self._values(self._run(event)), self._store.seen(_event_key(event)))
+        """Return the features that `event` has now, or had when it was applied; nothing is written."""
+        values = self._values(self._run(event))
+        (note,) = self._store.recall([_event_key(event)])
+        return OnlineResult(values, duplicate=False) if note is None else self._as_noted(note, values)
+
+    def process_many(self, events: Sequence[Event] | pa.Table) -> OnlineBatch:
+        """Return what `process` would, bit for bit, of the events one by one in log order; much faster.
+
+        A table holds transactions; `check_table` says what it has to look like. After Unavailable some of the events
+        may have been applied: repeat the call, and these give the same features again.
+        """
+        return self._batch.process(prepare(self._program, events))
+
+    def look_many(self, events: Sequence[Event] | pa.Table) -> OnlineBatch:
+        """Return what `look` would of each event; nothing is written."""
+        return self._batch.look(prepare(self._program, events))
 
     def load(self, state: EngineState) -> int:
         """Write the states of an offline run into the store and return how many entities they are of."""
         return self._store.load(export_states(self._program, state))
+
+    def _as_noted(self, note: bytes, now: Features | None) -> OnlineResult:
+        """Return the first features of a duplicate; `now` if nothing was noted then."""
+        return OnlineResult(vector(note, len(self._program.features)) if note else now, duplicate=True)
 
     def _run(self, event: Event) -> "_Run":
         """Take the event through every stage, in memory."""

@@ -1,6 +1,6 @@
 """The cache in front of a store: never wrong for long, never larger than allowed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import pytest
@@ -39,8 +39,8 @@ class InterruptibleStore(MemoryStore):
         self._interrupt()
         return found
 
-    def _commit(self, changes: Sequence[Change], event_id: str | None) -> Receipt:
-        receipt = super()._commit(changes, event_id)
+    def _commit(self, changes: Sequence[Change], notes: Mapping[str, bytes]) -> Receipt:
+        receipt = super()._commit(changes, notes)
         self._interrupt()
         return receipt
 

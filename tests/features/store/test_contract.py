@@ -26,6 +26,15 @@ def test_a_state_comes_back_byte_for_byte(bench: Workbench) -> None:
     assert store.get_many(["site_product:ß|\n p'9\""]) == [(value, receipt.version)]
 
 
+@pytest.mark.parametrize("name", ["customer:a\x00b", "\x00", "\x1a0\x1a", "customer:\U0001f600 \u2028", "']}{[\"", " "])
+def test_any_text_can_be_a_key_and_an_event_id(bench: Workbench, name: str) -> None:
+    store = bench.open()
+    receipt = store.commit([Change(name, b"1"), Change(name + "!", b"2")], name, b"note")
+    assert store.get_many([name, name[:-1]]) == [(b"1", receipt.version), None]
+    assert store.recall([name, name + "!"]) == [b"note", None]
+    assert store.commit([Change(name, b"2", receipt.version)]).outcome is Outcome.APPLIED
+
+
 def test_states_come_in_the_order_of_the_keys_repeated_ones_too(bench: Workbench) -> None:
     store = bench.open()
     store.commit([Change("a", b"A"), Change("b", b"B")])
@@ -158,6 +167,75 @@ def test_a_snapshot_makes_a_commit_on_older_states_a_conflict(bench: Workbench) 
     before = store.commit([Change("a", b"1")])
     store.load([("a", b"2")])
     assert store.commit([Change("a", b"3", before.version)]).outcome is Outcome.CONFLICT
+
+
+def test_what_was_noted_with_an_event_is_recalled(bench: Workbench) -> None:
+    store, note = bench.open(), bytes(range(256))
+    store.commit([Change("a", b"1")], "e1", note)
+    store.commit([], "e2")
+    assert store.recall(["e2", "e1", "e0", "e1"]) == [b"", note, None, note]
+    assert store.recall([]) == []
+
+
+def test_a_duplicate_keeps_the_first_note(bench: Workbench) -> None:
+    store = bench.open()
+    store.commit([Change("a", b"1")], "e", b"first")
+    assert store.commit([], "e", b"second").outcome is Outcome.DUPLICATE
+    assert store.recall(["e"]) == [b"first"]
+
+
+def test_a_conflict_notes_nothing(bench: Workbench) -> None:
+    store = bench.open()
+    store.commit([Change("a", b"1", 7)], "e", b"note")
+    assert store.recall(["e"]) == [None]
+
+
+def test_a_note_is_forgotten_with_its_event(bench: Workbench) -> None:
+    store = bench.open(Retention(events=timedelta(milliseconds=100)))
+    store.commit([], "e", b"first")
+    bench.pass_time(timedelta(milliseconds=150))
+    assert store.recall(["e"]) == [None]
+    store.commit([], "e", b"second")
+    assert store.recall(["e"]) == [b"second"]
+
+
+def test_several_events_are_committed_at_once(bench: Workbench) -> None:
+    store = bench.open()
+    receipt = store.commit_events([Change("a", b"1"), Change("b", b"2")], {"e1": b"n1", "e2": b"", "e3": b"n3"})
+    assert receipt.outcome is Outcome.APPLIED
+    assert store.recall(["e1", "e2", "e3"]) == [b"n1", b"", b"n3"]
+    assert store.get_many(["a", "b"]) == [(b"1", receipt.version), (b"2", receipt.version)]
+    assert store.commit([Change("a", b"3", receipt.version)]).version > receipt.version
+
+
+def test_one_known_event_among_several_writes_nothing(bench: Workbench) -> None:
+    store = bench.open()
+    store.commit([], "e2", b"first")
+    receipt = store.commit_events([Change("a", b"1")], {"e1": b"n1", "e2": b"n2"})
+    assert receipt == Receipt(Outcome.DUPLICATE)
+    assert store.recall(["e1", "e2"]) == [None, b"first"]
+    assert store.get_many(["a"]) == [None]
+
+
+def test_one_conflict_forgets_several_events(bench: Workbench) -> None:
+    store = bench.open()
+    assert store.commit_events([Change("a", b"1", 7)], {"e1": b"", "e2": b""}).outcome is Outcome.CONFLICT
+    assert store.recall(["e1", "e2"]) == [None, None]
+
+
+def test_two_thousand_events_and_states_in_one_commit(bench: Workbench) -> None:
+    store = bench.open()
+    changes = [Change(f"k{n}", b"%d" % n) for n in range(2_000)]
+    receipt = store.commit_events(changes, {f"e{n}": b"%d" % n for n in range(2_000)})
+    assert store.recall(["e0", "e1999"]) == [b"0", b"1999"]
+    assert store.get_many(["k0", "k1999"]) == [(b"0", receipt.version), (b"1999", receipt.version)]
+
+
+def test_another_client_recalls_what_the_winner_noted(shared_bench: Workbench) -> None:
+    winner, loser = shared_bench.open(), shared_bench.open()
+    winner.commit([Change("a", b"1")], "e", b"of the winner")
+    assert loser.commit([Change("a", b"1")], "e", b"of the loser").outcome is Outcome.DUPLICATE
+    assert loser.recall(["e"]) == [b"of the winner"]
 
 
 def test_a_store_is_unused_until_the_first_write(bench: Workbench) -> None:

@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -81,6 +82,26 @@ def test_event_ids_are_bounded_by_number(tmp_path: Path) -> None:
             store.commit([], f"e{i}")
         assert eventually(lambda: rows(path, "events") == 10)
         assert store.seen(f"e{MAINTAIN_EVERY - 1}")
+
+
+def test_events_of_one_commit_count_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with SqliteStore(path, NAMESPACE, retention=Retention(event_capacity=10)) as store:
+        for i in range(MAINTAIN_EVERY):
+            store.commit_events([], {f"e{i}-{k}": b"" for k in range(3)})
+        assert eventually(lambda: rows(path, "events") == 10)
+        assert store.recall([f"e{MAINTAIN_EVERY - 1}-{k}" for k in range(3)]) == [b"", b"", b""]
+
+
+def test_a_file_of_the_first_release_learns_to_keep_notes(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with SqliteStore(path, NAMESPACE) as store:
+        store.commit([Change("a", b"1")], "old")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE events DROP COLUMN note")
+    with SqliteStore(path, NAMESPACE) as store:
+        store.commit([], "new", b"noted")
+        assert store.recall(["old", "new"]) == [b"", b"noted"]
 
 
 def test_the_log_is_moved_into_the_file_while_the_store_is_open(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -61,8 +61,8 @@ class Retention:
     """How long a store remembers, in the time of its clock (Redis: of the server).
 
     A state that was not written for `states` is absent; its entity starts anew, so keep this longer than the longest
-    window. An event id is recognised as a duplicate for `events`. Stores in this process also keep at most
-    `event_capacity` ids, and forget the oldest first.
+    window. An event id is recognised as a duplicate, and its note recalled, for `events`. Stores in this process also
+    keep at most `event_capacity` ids, and forget the oldest first.
     """
 
     states: timedelta = timedelta(days=400)
@@ -82,7 +82,8 @@ class StateStore(ABC):
 
     The cycle of one event: `get_many` the states of its entities, compute, `commit` the new ones under the versions
     that were read. CONFLICT: another writer was faster, start again from `get_many`. DUPLICATE: this event was applied
-    before. After Unavailable a commit may or may not have been applied: repeat the cycle with the same event id.
+    before; `recall` tells what its commit noted. After Unavailable a commit may or may not have been applied: repeat
+    the cycle with the same event id. Several events may share a cycle: `commit_events`.
     """
 
     def __init__(self) -> None:
@@ -99,12 +100,19 @@ class StateStore(ABC):
         self.counts.count_lookup(hits, len(keys) - hits, time.perf_counter_ns() - started)
         return found
 
-    def commit(self, changes: Sequence[Change], event_id: str | None = None) -> Receipt:
-        """Write all changes and remember the event, or write nothing; an event known before is always a DUPLICATE."""
+    def commit(self, changes: Sequence[Change], event_id: str | None = None, note: bytes = b"") -> Receipt:
+        """Write all changes and remember the event with a note, or write nothing.
+
+        An event known before is always a DUPLICATE, and keeps its first note.
+        """
+        return self.commit_events(changes, {} if event_id is None else {event_id: note})
+
+    def commit_events(self, changes: Sequence[Change], notes: Mapping[str, bytes]) -> Receipt:
+        """Do the same for several events at once, a note by event id; if one of them is known, it is a DUPLICATE."""
         if len({change.key for change in changes}) != len(changes):
             raise ContractError("a commit names the same key twice: give each key its last state only")
         try:
-            receipt = self._commit(changes, event_id)
+            receipt = self._commit(changes, notes)
         except Unavailable:
             self.counts.count_unavailable()
             raise
@@ -118,9 +126,17 @@ class StateStore(ABC):
         Not atomic as a whole: a concurrent commit of one of the keys ends in CONFLICT or comes before.
         """
 
-    @abstractmethod
+    def recall(self, event_ids: Sequence[str]) -> list[bytes | None]:
+        """Return what was noted with each event, None for one that is not remembered; at most one round trip."""
+        try:
+            return self._recall(event_ids)
+        except Unavailable:
+            self.counts.count_unavailable()
+            raise
+
     def seen(self, event_id: str) -> bool:
         """Return whether a commit with this event id was applied and is still remembered."""
+        return self.recall([event_id]) != [None]
 
     @abstractmethod
     def is_used(self) -> bool:
@@ -142,8 +158,12 @@ class StateStore(ABC):
         """Return the states and the number of hits."""
 
     @abstractmethod
-    def _commit(self, changes: Sequence[Change], event_id: str | None) -> Receipt:
-        """Do the work of `commit`; keys are distinct."""
+    def _commit(self, changes: Sequence[Change], notes: Mapping[str, bytes]) -> Receipt:
+        """Do the work of `commit_events`; keys are distinct."""
+
+    @abstractmethod
+    def _recall(self, event_ids: Sequence[str]) -> list[bytes | None]:
+        """Do the work of `recall`."""
 
     def __enter__(self) -> Self:
         return self

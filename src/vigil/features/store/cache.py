@@ -1,7 +1,7 @@
 """A bounded cache in front of a slower store: reads from memory, writes through."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -52,10 +52,6 @@ class CachedStore(StateStore):
         finally:
             self.invalidate()
 
-    def seen(self, event_id: str) -> bool:
-        """Return whether a commit with this event id was applied and is still remembered."""
-        return self._store.seen(event_id)
-
     def is_used(self) -> bool:
         """Return whether anything was ever written to the store behind."""
         return self._store.is_used()
@@ -101,13 +97,16 @@ class CachedStore(StateStore):
                     self._put(key, state, now)
         return found
 
-    def _commit(self, changes: Sequence[Change], event_id: str | None) -> Receipt:
+    def _recall(self, event_ids: Sequence[str]) -> list[bytes | None]:
+        return self._store.recall(event_ids)
+
+    def _commit(self, changes: Sequence[Change], notes: Mapping[str, bytes]) -> Receipt:
         keys = [change.key for change in changes]
         now = self._clock()
         with self._lock:
             token = self._start(keys)
         try:
-            receipt = self._store.commit(changes, event_id)
+            receipt = self._store.commit_events(changes, notes)
         except BaseException:
             self.invalidate(keys)
             raise

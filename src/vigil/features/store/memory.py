@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from vigil.clock import Clock, system_clock
@@ -26,7 +26,7 @@ class MemoryStore(StateStore):
         self._version = ABSENT
         # Both in the order of writing, the oldest first; OrderedDict because dropping a plain dict's first is not O(1).
         self._states: OrderedDict[str, tuple[Versioned, datetime]] = OrderedDict()
-        self._events: OrderedDict[str, datetime] = OrderedDict()
+        self._events: OrderedDict[str, tuple[bytes, datetime]] = OrderedDict()
 
     def load(self, states: Iterable[tuple[str, bytes]]) -> int:
         """Write a snapshot over whatever is there, and return how many states it had."""
@@ -38,13 +38,6 @@ class MemoryStore(StateStore):
                 self._trim()
             count += 1
         return count
-
-    def seen(self, event_id: str) -> bool:
-        """Return whether a commit with this event id was applied and is still remembered."""
-        now = self._clock()
-        with self._lock:
-            self._expire(now)
-            return event_id in self._events
 
     def is_used(self) -> bool:
         """Return whether anything was ever written to the store."""
@@ -65,11 +58,18 @@ class MemoryStore(StateStore):
         found = [entry and entry[0] for entry in stored]
         return found, len(found) - found.count(None)
 
-    def _commit(self, changes: Sequence[Change], event_id: str | None) -> Receipt:
+    def _recall(self, event_ids: Sequence[str]) -> list[bytes | None]:
         now = self._clock()
         with self._lock:
             self._expire(now)
-            if event_id in self._events:
+            known = [self._events.get(event_id) for event_id in event_ids]
+        return [event and event[0] for event in known]
+
+    def _commit(self, changes: Sequence[Change], notes: Mapping[str, bytes]) -> Receipt:
+        now = self._clock()
+        with self._lock:
+            self._expire(now)
+            if not self._events.keys().isdisjoint(notes):
                 return Receipt(Outcome.DUPLICATE)
             states = self._states
             for key, _, expected in changes:
@@ -79,8 +79,8 @@ class MemoryStore(StateStore):
             self._version = version = self._version + 1
             for key, value, _ in changes:
                 self._put(key, Versioned(value, version), now)
-            if event_id is not None:
-                self._events[event_id] = now
+            for event_id, note in notes.items():
+                self._events[event_id] = (note, now)
             self._trim()
             return Receipt(Outcome.APPLIED, version)
 
@@ -89,7 +89,7 @@ class MemoryStore(StateStore):
         self._states.move_to_end(key)
 
     def _trim(self) -> None:
-        if len(self._events) > self._retention.event_capacity:
+        while len(self._events) > self._retention.event_capacity:
             self._events.popitem(last=False)
         if self._capacity is None:
             return
@@ -107,5 +107,5 @@ class MemoryStore(StateStore):
         if expired:
             self.counts.count_removed(expirations=expired)
         oldest_event = now - self._retention.events
-        while self._events and next(iter(self._events.values())) <= oldest_event:
+        while self._events and next(iter(self._events.values()))[1] <= oldest_event:
             self._events.popitem(last=False)

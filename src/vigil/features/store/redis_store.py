@@ -6,7 +6,7 @@ import re
 import struct
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
@@ -22,30 +22,35 @@ from vigil.features.store.base import Change, Listener, Notice, Outcome, Receipt
 logger = logging.getLogger(__name__)
 
 COMMIT = """
--- KEYS: event, sequence, state...
--- ARGV: event TTL in ms or '', state TTL in ms, pattern of the listeners' channels, own channel,
---       then for each state its expected version and its value
-if ARGV[1] ~= '' and redis.call('EXISTS', KEYS[1]) == 1 then return -1 end
-for i = 3, #KEYS do
-  local expected = ARGV[2 * i - 1]
+-- KEYS: sequence, event..., state...
+-- ARGV: number of events, event TTL in ms, state TTL in ms, pattern of the listeners' channels, own channel,
+--       then the note of each event, then for each state its expected version and its value
+local events = tonumber(ARGV[1])
+local first = 2 + events
+for i = 2, events + 1 do
+  if redis.call('EXISTS', KEYS[i]) == 1 then return -1 end
+end
+local function argument(i) return 6 + events + 2 * (i - first) end
+for i = first, #KEYS do
+  local expected = ARGV[argument(i)]
   if expected ~= '*' and redis.call('GETRANGE', KEYS[i], 0, 7) ~= expected then return 0 end
 end
-local version = redis.call('INCR', KEYS[2])
+local version = redis.call('INCR', KEYS[1])
 if version == 1 then
   -- A new or an emptied Redis: start at the time, above all versions that a client may remember from before.
   local now = redis.call('TIME')
   version = now[1] * 1000000 + now[2]
-  redis.call('SET', KEYS[2], string.format('%.0f', version))
+  redis.call('SET', KEYS[1], string.format('%.0f', version))
 end
 local packed = struct.pack('>I8', version)
 local changed = {}
-for i = 3, #KEYS do
-  redis.call('SET', KEYS[i], packed .. ARGV[2 * i], 'PX', ARGV[2])
-  changed[i - 2] = KEYS[i]
+for i = first, #KEYS do
+  redis.call('SET', KEYS[i], packed .. ARGV[argument(i) + 1], 'PX', ARGV[3])
+  changed[i - first + 1] = KEYS[i]
 end
-if ARGV[1] ~= '' then redis.call('SET', KEYS[1], '', 'PX', ARGV[1]) end
-for _, channel in ipairs(redis.call('PUBSUB', 'CHANNELS', ARGV[3])) do
-  if channel ~= ARGV[4] then
+for i = 2, events + 1 do redis.call('SET', KEYS[i], ARGV[4 + i], 'PX', ARGV[2]) end
+for _, channel in ipairs(redis.call('PUBSUB', 'CHANNELS', ARGV[4])) do
+  if channel ~= ARGV[5] then
     redis.call('PUBLISH', channel, string.format('%.0f ', version) .. cjson.encode(changed))
   end
 end
@@ -97,14 +102,9 @@ class RedisStore(StateStore):
         source, count = iter(states), 0
         while batch := dict(islice(source, LOAD_STATES)):
             with self._explained():
-                self._run([(key, ANY_VERSION, value) for key, value in batch.items()], None)
+                self._run([(key, ANY_VERSION, value) for key, value in batch.items()], {})
             count += len(batch)
         return count
-
-    def seen(self, event_id: str) -> bool:
-        """Return whether a commit with this event id was applied and is still remembered."""
-        with self._explained():
-            return bool(self._client.exists(self._event + event_id))
 
     def is_used(self) -> bool:
         """Return whether anything was ever written to the namespace, since Redis was last emptied."""
@@ -136,18 +136,24 @@ class RedisStore(StateStore):
         found = [value if value is None else Versioned(value[8:], _VERSION.unpack_from(value)[0]) for value in values]
         return found, len(found) - found.count(None)
 
-    def _commit(self, changes: Sequence[Change], event_id: str | None) -> Receipt:
+    def _recall(self, event_ids: Sequence[str]) -> list[bytes | None]:
+        if not event_ids:
+            return []
+        with self._explained():
+            return cast("list[bytes | None]", self._client.mget([self._event + event_id for event_id in event_ids]))
+
+    def _commit(self, changes: Sequence[Change], notes: Mapping[str, bytes]) -> Receipt:
         rows = [(key, _VERSION.pack(expected) if expected else b"", value) for key, value, expected in changes]
         with self._explained():
-            version = self._run(rows, event_id)
+            version = self._run(rows, notes)
         if version > 0:
             return Receipt(Outcome.APPLIED, version)
         return Receipt(Outcome.DUPLICATE if version else Outcome.CONFLICT)
 
-    def _run(self, rows: Sequence[tuple[str, bytes, bytes]], event_id: str | None) -> int:
-        keys = [self._sequence if event_id is None else self._event + event_id, self._sequence]
-        ttl = "" if event_id is None else self._event_ms
-        arguments: list[str | bytes] = [ttl, self._state_ms, self._channels, self._channel]
+    def _run(self, rows: Sequence[tuple[str, bytes, bytes]], notes: Mapping[str, bytes]) -> int:
+        keys = [self._sequence, *(self._event + event_id for event_id in notes)]
+        arguments: list[str | bytes] = [str(len(notes)), self._event_ms, self._state_ms, self._channels, self._channel]
+        arguments += notes.values()
         for key, expected, value in rows:
             keys.append(self._state + key)
             arguments += (expected, value)

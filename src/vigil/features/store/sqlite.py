@@ -4,7 +4,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from itertools import islice
@@ -21,14 +21,18 @@ CREATE TABLE IF NOT EXISTS store (namespace TEXT NOT NULL, sequence INTEGER NOT 
 CREATE TABLE IF NOT EXISTS states (
     key TEXT PRIMARY KEY, version INTEGER NOT NULL, written INTEGER NOT NULL, value BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS states_by_age ON states (written);
-CREATE TABLE IF NOT EXISTS events (version INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, seen INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    version INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, seen INTEGER NOT NULL, note BLOB NOT NULL DEFAULT x'');
 """
+ADD_NOTES = "ALTER TABLE events ADD COLUMN note BLOB NOT NULL DEFAULT x''"
+"""For a file of the first release, which had none."""
 READ = "SELECT key, value, version FROM states WHERE written > ? AND key IN (SELECT value FROM json_each(?))"
 VERSIONS = "SELECT key, version FROM states WHERE written > ? AND key IN (SELECT value FROM json_each(?))"
 WRITE = """
 INSERT INTO states (key, value, version, written) VALUES (?, ?, ?, ?) ON CONFLICT (key)
 DO UPDATE SET value = excluded.value, version = excluded.version, written = excluded.written"""
-SEEN = "SELECT 1 FROM events WHERE id = ? AND seen > ?"
+NOTES = "SELECT id, note FROM events WHERE seen > ? AND id IN (SELECT value FROM json_each(?))"
+SEEN = "SELECT 1 FROM events WHERE seen > ? AND id IN (SELECT value FROM json_each(?)) LIMIT 1"
 DROP_STATES = "DELETE FROM states WHERE key IN (SELECT key FROM states WHERE written <= ? ORDER BY written LIMIT ?)"
 DROP_EVENTS = """
 DELETE FROM events WHERE version IN (SELECT version FROM events ORDER BY version LIMIT ?)
@@ -40,6 +44,7 @@ PURGE_ROWS = 256
 MOST_WAL_PAGES = 16_384
 """Should the checkpoints of the maintenance not keep up, the committing thread makes one itself."""
 LOAD_ROWS = 1000
+ESCAPE = "\x1a"
 
 
 class SqliteStore(StateStore):
@@ -90,15 +95,9 @@ class SqliteStore(StateStore):
             now = to_micros(self._clock())
             with self._transaction() as db:
                 version = _next_version(db)
-                db.executemany(WRITE, [(key, value, version, now) for key, value in batch])
+                db.executemany(WRITE, [(_plain(key), value, version, now) for key, value in batch])
             count += len(batch)
         return count
-
-    def seen(self, event_id: str) -> bool:
-        """Return whether a commit with this event id was applied and is still remembered."""
-        since = to_micros(self._clock()) - self._event_micros
-        with self._lock, _explained(self._path):
-            return self._db.execute(SEEN, (event_id, since)).fetchone() is not None
 
     def is_used(self) -> bool:
         """Return whether anything was ever written to the file."""
@@ -120,6 +119,8 @@ class SqliteStore(StateStore):
         self._db.execute(f"PRAGMA wal_autocheckpoint = {MOST_WAL_PAGES}")
         self._db.executescript(SCHEMA)
         with self._transaction() as db:
+            if "note" not in [column[1] for column in db.execute("PRAGMA table_info(events)")]:
+                db.execute(ADD_NOTES)
             row = db.execute("SELECT namespace FROM store").fetchone()
             if row is None:
                 db.execute("INSERT INTO store VALUES (?, ?)", (namespace, ABSENT))
@@ -132,24 +133,30 @@ class SqliteStore(StateStore):
     def _read(self, keys: Sequence[str]) -> tuple[list[Versioned | None], int]:
         since = to_micros(self._clock()) - self._state_micros
         with self._lock, _explained(self._path):
-            rows = self._db.execute(READ, (since, json.dumps(keys))).fetchall()
+            rows = self._db.execute(READ, (since, _json(keys))).fetchall()
         states = {key: Versioned(value, version) for key, value, version in rows}
-        found = [states.get(key) for key in keys]
+        found = [states.get(_plain(key)) for key in keys]
         return found, len(found) - found.count(None)
 
-    def _commit(self, changes: Sequence[Change], event_id: str | None) -> Receipt:
+    def _recall(self, event_ids: Sequence[str]) -> list[bytes | None]:
+        since = to_micros(self._clock()) - self._event_micros
+        with self._lock, _explained(self._path):
+            notes = dict(self._db.execute(NOTES, (since, _json(event_ids))).fetchall())
+        return [notes.get(_plain(event_id)) for event_id in event_ids]
+
+    def _commit(self, changes: Sequence[Change], notes: Mapping[str, bytes]) -> Receipt:
         now = to_micros(self._clock())
         with self._transaction() as db:
-            if event_id is not None and db.execute(SEEN, (event_id, now - self._event_micros)).fetchone():
+            if notes and db.execute(SEEN, (now - self._event_micros, _json(notes))).fetchone():
                 return Receipt(Outcome.DUPLICATE)
-            keys = json.dumps([change.key for change in changes])
+            keys = _json(change.key for change in changes)
             versions = dict(db.execute(VERSIONS, (now - self._state_micros, keys)).fetchall())
-            if any(versions.get(change.key, ABSENT) != change.expected_version for change in changes):
+            if any(versions.get(_plain(change.key), ABSENT) != change.expected_version for change in changes):
                 return Receipt(Outcome.CONFLICT)
-            version = _next_version(db)
-            db.executemany(WRITE, [(change.key, change.value, version, now) for change in changes])
-            if event_id is not None:
-                db.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?)", (version, event_id, now))
+            version = _next_version(db, max(len(notes), 1))
+            db.executemany(WRITE, [(_plain(change.key), change.value, version, now) for change in changes])
+            events = [(version - k, _plain(event_id), now, note) for k, (event_id, note) in enumerate(notes.items())]
+            db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?)", events)
             self._until_maintenance -= 1
         if self._until_maintenance <= 0:
             self._until_maintenance = MAINTAIN_EVERY
@@ -191,9 +198,20 @@ class SqliteStore(StateStore):
             self._db.execute("COMMIT")
 
 
-def _next_version(db: sqlite3.Connection) -> int:
-    """Return a version larger than any before, from whatever process."""
-    (version,) = db.execute("UPDATE store SET sequence = sequence + 1 RETURNING sequence").fetchone()
+def _plain(name: str) -> str:
+    """Return the text that stands for a name in the file: its JSON functions end a text at a NUL."""
+    if "\0" not in name and ESCAPE not in name:
+        return name
+    return name.replace(ESCAPE, 2 * ESCAPE).replace("\0", ESCAPE + "0")
+
+
+def _json(names: Iterable[str]) -> str:
+    return json.dumps([_plain(name) for name in names])
+
+
+def _next_version(db: sqlite3.Connection, step: int = 1) -> int:
+    """Return a version larger by `step` than any before, from whatever process: each event takes one."""
+    (version,) = db.execute("UPDATE store SET sequence = sequence + ? RETURNING sequence", (step,)).fetchone()
     return int(version)
 
 
