@@ -8,8 +8,8 @@ import numpy as np
 from vigil.ensemble.business import PREFIX, BusinessScores, score_business
 from vigil.ensemble.model import Ensemble
 from vigil.features.schema import FeatureInfo, FeatureSchema
-from vigil.members.base import FeatureMatrix, Member
-from vigil.members.rules import Rules
+from vigil.members.base import FeatureMatrix, Matrix, Member, Scores
+from vigil.members.rules import Rule, Rules
 
 MOST_REASONS = 6
 
@@ -33,12 +33,27 @@ def explain(ensemble: Ensemble, matrix: FeatureMatrix, schema: FeatureSchema) ->
 
     Each feature is named once, and each source that holds anything against the row is heard.
     """
+    one = FeatureMatrix(np.ascontiguousarray(matrix.values[:1]), matrix.names)
+    return explain_rows(ensemble, one, schema)[0]
+
+
+def explain_rows(ensemble: Ensemble, matrix: FeatureMatrix, schema: FeatureSchema) -> list[list[Reason]]:
+    """Return for each row what `explain` returns for it alone."""
     known = {feature.name: feature for feature in schema.features}
     formula = ensemble.combination.full
     weights = dict(zip(formula.members, formula.weights, strict=True))
-    reasons = [reason for member in ensemble.members for reason in _of_member(member, matrix, known)]
+    found: list[list[Reason]] = [[] for _ in range(len(matrix))]
+    for member in ensemble.members:
+        for row, reasons in enumerate(_of_member(member, matrix, known)):
+            found[row] += reasons
     if ensemble.business is not None:
-        reasons += _of_business(score_business(matrix, ensemble.business))
+        business = score_business(matrix, ensemble.business)
+        for row, reasons in enumerate(found):
+            reasons.extend(_of_business(business, row))
+    return [_strongest(reasons, weights) for reasons in found]
+
+
+def _strongest(reasons: list[Reason], weights: dict[str, float]) -> list[Reason]:
     reasons.sort(key=lambda reason: (-weights.get(reason.source, 0.0) * reason.share, -reason.share, reason.feature))
     strongest: dict[str, Reason] = {}
     for reason in reasons:
@@ -49,15 +64,19 @@ def explain(ensemble: Ensemble, matrix: FeatureMatrix, schema: FeatureSchema) ->
     return [reason for reason in strongest.values() if reason in kept]
 
 
-def _of_member(member: Member, matrix: FeatureMatrix, known: dict[str, FeatureInfo]) -> list[Reason]:
-    """Return what the member holds against the row, feature by feature."""
+def _of_member(member: Member, matrix: FeatureMatrix, known: dict[str, FeatureInfo]) -> list[list[Reason]]:
+    """Return what the member holds against each row, feature by feature."""
     if isinstance(member, Rules):
-        return _of_rules(member, matrix)
-    against = np.maximum(member.explain(matrix)[0], 0.0)
+        return [_of_rules(member.name, hit) for hit in member.rules_hit(matrix)]
+    against = np.maximum(member.explain(matrix), 0.0)
+    values = matrix.select(member.feature_names)
+    return [_of_row(member, row, seen, known) for row, seen in zip(against, values, strict=True)]
+
+
+def _of_row(member: Member, against: Scores, values: Matrix, known: dict[str, FeatureInfo]) -> list[Reason]:
     total = float(against.sum())
     if total <= 0:
         return []
-    values = matrix.select(member.feature_names)[0]
     top = np.argsort(-against, kind="stable")[:MOST_REASONS]
     names = [member.feature_names[column] for column in top]
     return [
@@ -73,17 +92,14 @@ def _of_member(member: Member, matrix: FeatureMatrix, known: dict[str, FeatureIn
     ]
 
 
-def _of_rules(member: Rules, matrix: FeatureMatrix) -> list[Reason]:
-    """Return a reason for each rule that the row hits, in the rule's own words."""
-    hit = member.rules_hit(matrix)[0]
+def _of_rules(source: str, hit: Sequence[Rule]) -> list[Reason]:
+    """Return a reason for each rule that a row hits, in the rule's own words."""
     total = sum(rule.severity for rule in hit)
-    return [
-        Reason(member.name, f"rule {rule.name}", rule.severity, rule.severity / total, rule.sentence) for rule in hit
-    ]
+    return [Reason(source, f"rule {rule.name}", rule.severity, rule.severity / total, rule.sentence) for rule in hit]
 
 
-def _of_business(business: BusinessScores) -> list[Reason]:
-    parts = business.parts[0]
+def _of_business(business: BusinessScores, row: int) -> list[Reason]:
+    parts = business.parts[row]
     total = float(np.nansum(parts))
     return [
         Reason("business", PREFIX + name, float(part), float(part / total), f"{name.replace('_', ' ')}: {part:.0%}")

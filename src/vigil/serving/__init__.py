@@ -1,0 +1,1 @@
+"""The servers on KServe's ModelServer: transformer (events to vectors) and predictor (vectors to decisions)."""

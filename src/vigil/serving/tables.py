@@ -1,0 +1,82 @@
+"""Transactions as an Arrow stream, checked column by column against the same limits as single ones."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vigil.clock import to_micros
+from vigil.contracts.events import EARLIEST, Transaction, arrow_schema, check_table, json_schema
+from vigil.errors import ContractError
+from vigil.serving.refusals import INVALID, MALFORMED, Refusal
+
+
+def read_stream(body: bytes) -> pa.Table:
+    """Return the table of an Arrow IPC stream, or raise Refusal."""
+    try:
+        with pa.ipc.open_stream(body) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Refusal(MALFORMED, "the body is not an Arrow IPC stream") from error
+    return table
+
+
+def check_transactions(table: pa.Table, latest: datetime | None) -> pa.Table:
+    """Return the table with the schema of Transaction, or raise Refusal naming the column and the row."""
+    try:
+        checked = check_table(Transaction, table)
+    except (ContractError, pa.ArrowException) as error:
+        raise Refusal(INVALID, str(error)) from error
+    for name, minimum, maximum in _numbers():
+        _check_numbers(name, checked[name], minimum, maximum)
+    for field in arrow_schema(Transaction):
+        if field.type == pa.string() or pa.types.is_dictionary(field.type):
+            _check_texts(field.name, checked[field.name])
+    _check_times(checked["event_time"], latest)
+    return checked
+
+
+@cache
+def _numbers() -> tuple[tuple[str, float, float], ...]:
+    """Return the limits of each numeric column."""
+    return tuple(_limits())
+
+
+def _limits() -> Iterator[tuple[str, float, float]]:
+    for name, described in json_schema(Transaction)["properties"].items():
+        for option in described.get("anyOf", [described]):
+            if "minimum" in option:
+                yield name, option["minimum"], option["maximum"]
+
+
+def _check_numbers(name: str, column: pa.ChunkedArray, minimum: float, maximum: float) -> None:
+    values = column.to_numpy()
+    present = column.is_valid().to_numpy()
+    with np.errstate(invalid="ignore"):
+        wrong = present & ~((values >= minimum) & (values <= maximum))
+    _refuse_first(wrong, name, f"not a number from {minimum:g} to {maximum:g}")
+
+
+def _check_texts(name: str, column: pa.ChunkedArray) -> None:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    length = pc.utf8_length(column).fill_null(1).to_numpy()
+    _refuse_first((length < 1) | (length > 128), name, "not a text of 1 to 128 characters")
+
+
+def _check_times(column: pa.ChunkedArray, latest: datetime | None) -> None:
+    micros = column.cast(pa.int64()).to_numpy()
+    _refuse_first(micros < to_micros(EARLIEST), "event_time", f"before {EARLIEST.date()}: no event is so old")
+    if latest is not None:
+        wrong = micros > to_micros(latest)
+        _refuse_first(wrong, "event_time", "too far in the future: check the clock of the source")
+
+
+def _refuse_first(wrong: Any, name: str, message: str) -> None:  # noqa: ANN401 - a mask
+    if (rows := np.flatnonzero(wrong)).size:
+        raise Refusal(INVALID, message, name, int(rows[0]))
