@@ -16,6 +16,7 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from vigil.serving.http import REQUEST_ID, TRACEPARENT, trace_of
 from vigil.serving.refusals import (
     INTERNAL,
+    INVALID,
     NOT_FOUND,
     NOT_READY,
     OVERLOADED,
@@ -81,7 +82,7 @@ class Service(InferenceServicer):  # type: ignore[misc]  # kserve is untyped
         self.validate_grpc_request(request)
         asked = InferRequest.from_grpc(request)
         if not asked.inputs:
-            raise Refusal(NOT_FOUND, "there is no input tensor", "inputs")
+            raise Refusal(INVALID, "there is no input tensor", "inputs")
         async with asyncio.timeout(options.request_timeout_seconds):
             response, _ = await model(asked, _trace(context))
         return response.to_grpc()

@@ -115,7 +115,8 @@ class Layer:
         try:
             self._admit(route, request)
             async with asyncio.timeout(self._options.request_timeout_seconds):
-                return await self._run(route, request), "ok"
+                answer = await self._run(route, request)
+                return answer, "ok" if answer.status < 400 else "refused"
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001 - the last line: whatever it is, the client gets an answer
@@ -204,21 +205,24 @@ class Layer:
         await self._stock({**request.scope, "headers": _kept(request)}, receive, send)
         request.complete = True
         if sent["status"] >= 400:
-            raise _in_our_shape(sent["status"], sent["body"])
+            return _in_our_shape(sent["status"], sent["body"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in sent["headers"]}
         kept = {name: value for name, value in headers.items() if name.startswith("ce-")}
         return Answer(sent["body"], sent["status"], headers.get("content-type", "application/json"), kept)
 
 
-def _in_our_shape(status: int, body: bytes) -> Refusal:
+def _in_our_shape(status: int, body: bytes) -> Answer:
+    """Return an error of the stock app as ours; that of our model comes in our shape already."""
+    try:
+        error = orjson.loads(body)["error"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        error = None
+    if isinstance(error, dict):
+        return Answer(body, status)
     kind: Kind = _BY_STATUS.get(status, INTERNAL)
     if kind is INTERNAL:
-        return internal()
-    try:
-        text = orjson.loads(body)["error"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        text = "the request cannot be understood"
-    return Refusal(kind, text if isinstance(text, str) else "the request cannot be understood")
+        return refuse(internal())
+    return refuse(Refusal(kind, error if isinstance(error, str) else "the request cannot be understood"))
 
 
 def _kept(request: Request) -> list[tuple[bytes, bytes]]:

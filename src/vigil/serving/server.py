@@ -10,14 +10,17 @@ from collections.abc import Iterator
 
 import grpc
 import kserve.model_server
+import orjson
 import uvicorn
 import uvloop
+from fastapi import Response
 from kserve import ModelServer
 from kserve.protocol.rest.server import RESTServer
 
 from vigil.errors import Bug, ContractError, VigilError
 from vigil.serving.grpc_service import grpc_server
 from vigil.serving.layer import Layer
+from vigil.serving.refusals import Refusal
 from vigil.serving.served import Served
 
 EX_OK, EX_BUG, EX_LOST, EX_CONFIG = 0, 70, 74, 78
@@ -56,6 +59,7 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve is untyped
         """Serve until SIGTERM or SIGINT, then drain."""
         self.register_model(self._model)
         RESTServer("kserve.model_server:app", self.dataplane, None, self._options.http_port).create_application()
+        kserve.model_server.app.add_exception_handler(Refusal, _answer_refusal)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(self._main())
 
@@ -136,6 +140,11 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve is untyped
             raise ContractError(f"{host}:{port} cannot be used for gRPC: give another --grpc_port") from error
         await server.start()
         return server
+
+
+async def _answer_refusal(_: object, refusal: Refusal) -> Response:
+    """Return what our model refuses on a route of the stock app."""
+    return Response(orjson.dumps(refusal.body()), refusal.kind.http, media_type="application/json")
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -31,7 +31,7 @@ from vigil.members.base import Matrix
 from vigil.registry.bundle import fetch_bundle
 from vigil.serving.events import EventReader
 from vigil.serving.hop import Hop, check_reply
-from vigil.serving.http import Answer, Request
+from vigil.serving.http import Answer, Request, trace_of
 from vigil.serving.lane import Lane
 from vigil.serving.layer import Route
 from vigil.serving.metrics import Metrics
@@ -230,7 +230,7 @@ class Transformer(Served):
 
     async def _hand_on(self, vectors: Vectors, headers: Headers | None) -> bytes:
         started = time.perf_counter()
-        sent = {"content-type": VECTORS, **(headers or {})}
+        sent = {"content-type": VECTORS, **trace_of(headers or {})}
         seconds = self.options.request_timeout_seconds
         reply = await self._hop.ask("POST", self._path, pack(vectors), sent, seconds)
         self.metrics.stage("predictor", time.perf_counter() - started)
