@@ -4,8 +4,8 @@ The events are taken in log order. Those of one batch share a look-up and a comm
 again and again, the batch is cut in halves, down to single events.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -133,7 +133,7 @@ class _Result:
 class _EntityLayout:
     """Where the blocks of an entity lie in its state."""
 
-    name: str
+    number: int
     width: int
     spans: dict[int, tuple[int, int]]
     """Start and end by the row of the block."""
@@ -141,25 +141,25 @@ class _EntityLayout:
 
 def _layouts(program: Program) -> dict[str, _EntityLayout]:
     found = {}
-    for entity in entities_of(program):
+    for number, entity in enumerate(entities_of(program)):
         spans, width = {}, 0
         for block in (block for stage in program.stages for block in stage.blocks if block.entity.name == entity.name):
             spans[block.row] = (width, width + block.width)
             width += block.width
-        found[entity.name] = _EntityLayout(entity.name, width, spans)
+        found[entity.name] = _EntityLayout(number, width, spans)
     return found
 
 
-@dataclass
 class _Entities:
     """The entities of one kind that the batch touches, and their states."""
 
-    layout: _EntityLayout
-    numbers: npt.NDArray[np.int32]
-    """For each event the row of its entity's state, -1 for none."""
-    keys: list[str] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    blocks: dict[int, Int64s] = field(default_factory=dict)
+    def __init__(self, layout: _EntityLayout, numbers: npt.NDArray[np.int32]) -> None:
+        self.layout = layout
+        self.numbers = numbers
+        """For each event the row of its entity's state, -1 for none."""
+        self.keys: list[str] = []
+        self.versions: list[int] = []
+        self.states: Int64s = np.empty((0, layout.width), dtype=np.int64)
 
     def add(self, keys: Sequence[str], found: Sequence[Versioned | None]) -> None:
         """Append the states of `keys` as the store has them."""
@@ -168,23 +168,19 @@ class _Entities:
             if state is not None and len(state.value) != width:
                 raise Bug(f"the state of {key} has {len(state.value)} bytes, not {width}: another schema wrote it")
         nothing = bytes(width)
-        joined = b"".join([nothing if state is None else state.value for state in found])
+        joined = bytearray().join([nothing if state is None else state.value for state in found])
         rows = np.frombuffer(joined, dtype=np.int64).reshape(len(keys), self.layout.width)
-        for row, (start, end) in self.layout.spans.items():
-            fresh = rows[:, start:end]
-            known = self.blocks.get(row)
-            self.blocks[row] = fresh.copy() if known is None else np.concatenate([known, fresh])
+        self.states = np.concatenate([self.states, rows]) if self.keys else rows
         self.keys += keys
         self.versions += [ABSENT if state is None else state.version for state in found]
 
-    def changes(self) -> Iterator[Change]:
-        """Yield the new states, each under the version that was read."""
-        if not self.keys:
-            return
-        width = 8 * self.layout.width
-        whole = np.concatenate([self.blocks[row] for row in self.layout.spans], axis=1).tobytes()
-        for k, (key, version) in enumerate(zip(self.keys, self.versions, strict=True)):
-            yield Change(key, whole[k * width : (k + 1) * width], version)
+    def changes(self) -> list[Change]:
+        """Return the new states, each under the version that was read."""
+        width, whole = 8 * self.layout.width, self.states.tobytes()
+        return [
+            Change(key, whole[k * width : (k + 1) * width], version)
+            for k, (key, version) in enumerate(zip(self.keys, self.versions, strict=True))
+        ]
 
 
 class _BatchRun:
@@ -201,8 +197,8 @@ class _BatchRun:
             measures=np.empty((len(rows), program.n_measures), dtype=np.int64),
             aggregates=np.empty((len(rows), program.n_aggregates), dtype=np.int64),
         )
-        nobody = np.full(len(rows), -1, dtype=np.int32)
-        self._entities = {name: _Entities(layout, nobody) for name, layout in layouts.items()}
+        self._numbers = np.full((len(layouts), len(rows)), -1, dtype=np.int32)
+        self._entities = {name: _Entities(layout, self._numbers[layout.number]) for name, layout in layouts.items()}
 
     def go(self, store: StateStore, *, apart: bool = False) -> None:
         """Take the events through every stage; `apart`: none of them sees another."""
@@ -241,7 +237,6 @@ class _BatchRun:
             own = np.arange(len(used))
             if not apart:
                 used, own = np.unique(used, return_inverse=True)
-            entities.numbers = np.full(len(numbers), -1, dtype=np.int32)
             entities.numbers[has] = own
             keys = self._events.keys[name]
             wanted[name] = [keys[k] for k in used.tolist()]
@@ -284,9 +279,17 @@ class _BatchRun:
     def _fold(self, stage: Stage) -> None:
         """Let the events read the past of their entities in this stage, then join it."""
         work = self._work._replace(emits=np.ones_like(self._work.emits)) if stage.emits_all else self._work
+        blocks, parts, offset = [], [], 0
         for block in stage.blocks:
             entities = self._entities[block.entity.name]
-            states = entities.blocks.get(block.row)
-            if states is None:
-                states = np.empty((0, block.width), dtype=np.int64)
-            kernel.fold_block(entities.numbers, work, states, block.row, self._program.tables)
+            start, end = entities.layout.spans[block.row]
+            parts.append((entities.states[:, start:end], slice(offset, offset + len(entities.keys) * block.width)))
+            blocks.append((block.row, entities.layout.number, offset, len(entities.keys)))
+            offset += len(entities.keys) * block.width
+        states = np.empty(offset, dtype=np.int64)
+        for part, place in parts:
+            states[place] = part.ravel()
+        rows = np.array(blocks, dtype=np.int64).reshape(-1, 4)
+        kernel.fold_events(rows, self._numbers, states, *work, *self._program.tables)
+        for part, place in parts:
+            part[:] = states[place].reshape(part.shape)

@@ -412,6 +412,35 @@ def fold_event(  # takes the arrays of `Work` and `Tables` one by one: numba is 
 
 
 @njit(cache=True, nogil=True)
+def fold_events(  # takes the arrays one by one, as `fold_event` does
+    blocks,
+    numbers,
+    states,
+    times,
+    emits,
+    measures,
+    aggregates,
+    table_blocks,
+    rings,
+    ring_measures,
+    windows,
+    outputs,
+    singles,
+):
+    """Run events through `blocks`: (row, entity, offset of its states in `states`, how many entities these are of).
+
+    `numbers` holds for each entity and event the row of its state among these, -1 for none.
+    """
+    work = Work(times, emits, measures, aggregates)
+    tables = Tables(table_blocks, rings, ring_measures, windows, outputs, singles)
+    for k in range(len(blocks)):
+        row, entity, offset, count = blocks[k]
+        width = tables.blocks[row, 4]
+        rows = states[offset : offset + count * width].reshape((count, width))
+        fold_block(numbers[entity], work, rows, row, tables)
+
+
+@njit(cache=True, nogil=True)
 def _combine(operation, left, right):
     """Return the result for one event; NaN is a missing value and stays one."""
     if operation == FALLBACK:

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from vigil.contracts.events import Event
-from vigil.errors import Bug, ContractError, Unavailable
+from vigil.errors import Bug, Unavailable
 from vigil.features import kernel
-from vigil.features.arrivals import prepare
+from vigil.features.arrivals import event_key, prepare, refuse_unused
 from vigil.features.batch import MOST_CONFLICTS, BatchEngine, OnlineBatch, vector
 from vigil.features.compiler import Program, Stage
 from vigil.features.engine import EngineState, Features
@@ -57,7 +57,7 @@ class OnlineFeatures:
 
         Raises ContractError for a kind of event that no feature uses, Unavailable if the store does not answer.
         """
-        key = _event_key(event)
+        key = event_key(event.kind, event.event_id)
         for _ in range(MOST_CONFLICTS):
             run = self._run(event)
             values = self._values(run)
@@ -71,7 +71,7 @@ class OnlineFeatures:
     def look(self, event: Event) -> OnlineResult:
         """Return the features that `event` has now, or had when it was applied; nothing is written."""
         values = self._values(self._run(event))
-        (note,) = self._store.recall([_event_key(event)])
+        (note,) = self._store.recall([event_key(event.kind, event.event_id)])
         return OnlineResult(values, duplicate=False) if note is None else self._as_noted(note, values)
 
     def process_many(self, events: Sequence[Event] | pa.Table) -> OnlineBatch:
@@ -96,8 +96,7 @@ class OnlineFeatures:
 
     def _run(self, event: Event) -> "_Run":
         """Take the event through every stage, in memory."""
-        if event.kind not in KINDS:
-            raise ContractError(f"no feature uses a {event.kind}: one of {', '.join(KINDS)}")
+        refuse_unused((event.kind,))
         row = SingleRow(event)
         fields = np.array([[value(row)] for value in self._fields], dtype=np.float64)
         run = _Run(self._program, self._layout, fields, row.time())
@@ -122,10 +121,6 @@ class OnlineFeatures:
 
 
 _FIRST = np.zeros(1, dtype=np.int64)
-
-
-def _event_key(event: Event) -> str:
-    return f"{event.kind}:{event.event_id}"
 
 
 @dataclass(frozen=True)
