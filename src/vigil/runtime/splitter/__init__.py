@@ -1,0 +1,1 @@
+"""The splitter: one endpoint in front of all revisions, by weight, sticky by entity, with mirrored shadow traffic."""

@@ -1,0 +1,118 @@
+"""A small HTTP server that takes the place of a ModelServer where the tests are about supervisor and splitter.
+
+As a script it understands the flags of both servers and does what `behaviour.json` in the model's folder says.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+
+class StandIn:
+    """Answers as a revision would; notes what it was asked."""
+
+    def __init__(self, name: str, **behaviour: Any) -> None:
+        self.name = name
+        self.behaviour = behaviour
+        self.seen: list[dict[str, Any]] = []
+        self.connections: set[Any] = set()
+        self.started = time.monotonic()
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=1 << 40)
+        app.router.add_get("/v2/models/{model}/ready", self.ready)
+        app.router.add_get("/v1/models/{model}/endless", self.endless)
+        app.router.add_post("/v1/models/{model}/crash", self.crash)
+        app.router.add_post("/v1/models/{model}/hang_up", self.hang_up)
+        app.router.add_post("/v1/models/{model}:batch", self.batch)
+        app.router.add_post("/v1/models/{model}:too_large", self.too_large)
+        app.router.add_post("/v1/models/{model}/events", self.answer)
+        app.router.add_post("/v1/models/{verb:.*}", self.answer)
+        app.router.add_post("/v2/models/{model}/infer", self.answer)
+        return app
+
+    async def ready(self, request: web.Request) -> web.Response:
+        ready = time.monotonic() - self.started >= self.behaviour.get("ready_after", 0)
+        return web.json_response({"ready": ready}, status=200 if ready else 503)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.connections.add(request.transport)
+        body = await request.read()
+        self.seen.append({"path": request.path, "headers": dict(request.headers), "body": body})
+        await asyncio.sleep(self.behaviour.get("delay", 0))
+        document = {"revision": self.name, "size": len(body), "pid": os.getpid()}
+        return web.json_response(document, status=self.behaviour.get("status", 200))
+
+    async def batch(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        async for chunk in request.content.iter_chunked(1 << 16):
+            await response.write(chunk)
+            await asyncio.sleep(self.behaviour.get("chunk_delay", 0))
+        return response
+
+    async def endless(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(1 << 40)})
+        await response.prepare(request)
+        self.written = 0
+        while True:
+            await response.write(b"x" * 65536)
+            self.written += 65536
+
+    async def too_large(self, request: web.Request) -> web.Response:
+        response = web.json_response({"error": "too large"}, status=413)
+        response.force_close()
+        return response
+
+    async def crash(self, request: web.Request) -> web.Response:
+        os._exit(3)
+
+    async def hang_up(self, request: web.Request) -> web.Response:
+        self.seen.append({"path": request.path})
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=["predictor", "transformer"])
+    for name in ("model_name", "model_dir", "model_version", "revision", "host", "predictor_host"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--http_port", type=int)
+    parser.add_argument("--grpc_port", type=int)
+    return parser.parse_args()
+
+
+async def _serve(name: str, port: int, behaviour: dict[str, Any]) -> None:
+    stand_in = StandIn(name, **behaviour)
+    runner = web.AppRunner(stand_in.app(), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    print(f"{name} listens", flush=True)
+    await stop.wait()
+    await runner.cleanup()
+    print(f"{name} has stopped", flush=True)
+
+
+def main() -> None:
+    arguments = _arguments()
+    behaviour = json.loads((Path(arguments.model_dir) / "behaviour.json").read_text())
+    if message := behaviour.get(f"{arguments.role}_dies"):
+        print(message, file=sys.stderr)
+        sys.exit(7)
+    asyncio.run(_serve(arguments.revision, arguments.http_port, behaviour))
+
+
+if __name__ == "__main__":
+    main()
