@@ -7,7 +7,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from vigil import __version__, cli_evaluation, cli_features, cli_ingest, cli_models, cli_schemas, cli_simulate
+from vigil import (
+    __version__,
+    cli_evaluation,
+    cli_features,
+    cli_ingest,
+    cli_models,
+    cli_pipeline,
+    cli_schemas,
+    cli_simulate,
+)
 from vigil.errors import VigilError
 from vigil.logs import configure_logging
 from vigil.settings import load_settings
@@ -42,6 +51,7 @@ app.command("simulate")(cli_simulate.simulate_command)
 app.add_typer(cli_features.app, name="features")
 app.add_typer(cli_evaluation.app, name="evaluate")
 app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_pipeline.app, name="pipeline")
 app.command()(cli_schemas.schemas)
 
 

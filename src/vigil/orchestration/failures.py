@@ -9,7 +9,6 @@ from vigil.orchestration.process import KFP_LOG
 from vigil.orchestration.runs import Failure, LocalRun, StepState
 from vigil.orchestration.step import LOGS
 
-_TAIL_BYTES = 1 << 16
 _SHOWN_LINES = 15
 _OWN = "vigil.errors."
 _TRACEBACK = "Traceback (most recent call last):"
@@ -50,13 +49,18 @@ def explain(run: LocalRun, code: int, kfp_error: str | None) -> Failure:
     return Failure(first.step.title, message, _shown(kind, lines), _cure(kind, first.code, log), log)
 
 
-def tail(path: Path) -> list[str]:
-    """Return the last lines of a file, 64 KiB at most; none if there is no file."""
+def tail(path: Path, size: int = 1 << 16) -> list[str]:
+    """Return the last lines of a file, `size` bytes at most; none if there is no file."""
     if not path.exists():
         return []
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        file.seek(max(0, path.stat().st_size - size))
         return file.read().decode("utf-8", errors="replace").splitlines()
+
+
+def last_line(path: Path) -> str:
+    """Return the last line that the step itself has written so far."""
+    return next(iter(reversed(without_noise(tail(path, 1 << 12)))), "").strip()
 
 
 def without_noise(lines: Sequence[str]) -> list[str]:

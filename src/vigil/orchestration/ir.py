@@ -66,6 +66,14 @@ class CompiledPipeline:
     """Hash of everything in the file but the version of the compiler."""
 
 
+_VERSION_DIGITS = 16
+
+
+def version_name(pipeline: CompiledPipeline) -> str:
+    """Return the name of this version on a server: the same content has the same name."""
+    return f"{pipeline.name}-{pipeline.content_hash.removeprefix('sha256:')[:_VERSION_DIGITS]}"
+
+
 def load_pipeline(path: Path) -> CompiledPipeline:
     """Return the compiled pipeline in the file, or raise ContractError if the file is none."""
     try:

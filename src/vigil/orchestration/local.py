@@ -21,7 +21,7 @@ from vigil.orchestration.failures import explain
 from vigil.orchestration.ir import CompiledPipeline, load_pipeline
 from vigil.orchestration.localcopy import local_spec
 from vigil.orchestration.process import run_process
-from vigil.orchestration.runs import LocalRun, Outcome, read_events, step_runs
+from vigil.orchestration.runs import LocalRun, Outcome, link_pages, read_events, step_runs
 from vigil.orchestration.step import EVENTS, LOGS
 
 _RECORD = "run.json"
@@ -62,6 +62,7 @@ def run_local(request: LocalRequest, *, watch: Watch | None = None, clock: Clock
         _note(_at(run, clock(), Outcome.STOPPED))
         raise
     run = _finished(run, clock(), process.returncode)
+    link_pages(run)
     _note(run)
     if watch:
         watch(run)

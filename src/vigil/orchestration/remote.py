@@ -11,7 +11,7 @@ from vigil.clock import Clock, system_clock
 from vigil.errors import ContractError, Unavailable
 from vigil.orchestration.arguments import checked_arguments
 from vigil.orchestration.cron import EVERY_SIX_HOURS, checked_cron
-from vigil.orchestration.ir import CompiledPipeline
+from vigil.orchestration.ir import CompiledPipeline, version_name
 from vigil.orchestration.kubeflow import api_errors, connect, tolerating
 from vigil.settings import Settings
 
@@ -19,7 +19,6 @@ OURS = "Made by `vigil pipeline schedule`, which replaces it."
 """In the description of our schedules: those of anyone else are never touched."""
 
 _PAGE = 100
-_HASH_DIGITS = 16
 
 
 class RunState(StrEnum):
@@ -92,12 +91,11 @@ class Kubeflow:
     def __init__(self, settings: Settings) -> None:
         self._client = connect(settings)
         self._namespace = settings.kfp_namespace
-        self._host = str(settings.kfp_host).rstrip("/")
+        self.address = str(settings.kfp_host).rstrip("/")
 
     def upload(self, pipeline: CompiledPipeline) -> Version:
         """Return the version of this very content, uploaded if the server has none yet."""
-        digest = pipeline.content_hash.removeprefix("sha256:")[:_HASH_DIGITS]
-        name = f"{pipeline.name}-{digest}"
+        name = version_name(pipeline)
         pipeline_id = self._pipeline_id(pipeline)
         version_id = self._find_version(pipeline_id, name) or self._upload_version(pipeline, pipeline_id, name)
         return Version(pipeline_id, version_id, name)
@@ -246,7 +244,7 @@ class Kubeflow:
             run_id=run.run_id,
             name=run.display_name,
             state=RunState(run.state) if known else RunState.UNKNOWN,
-            url=f"{self._host}/#/runs/details/{run.run_id}",
+            url=f"{self.address}/#/runs/details/{run.run_id}",
             error=run.error.message if run.error and run.error.message else "",
         )
 

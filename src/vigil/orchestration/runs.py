@@ -11,6 +11,9 @@ from typing import Any
 from vigil.errors import ContractError
 from vigil.orchestration.ir import CompiledPipeline, Step
 
+PAGES = "pages"
+_SUFFIXES = {"system.HTML": ".html", "system.Markdown": ".md"}
+
 
 class StepState(StrEnum):
     """Where a step stands."""
@@ -102,6 +105,16 @@ class LocalRun:
         """How long the run took or has taken."""
         return (self.ended - self.started).total_seconds()
 
+    @property
+    def pages(self) -> dict[str, Path]:
+        """The pages that the steps made, by step and name, under names that a browser opens."""
+        return {
+            f"{one.step.title}, {name}": self.folder / PAGES / f"{one.step.key}-{name}{_SUFFIXES[made.kind]}"
+            for one in self.steps
+            for name, made in one.outputs.artifacts.items()
+            if made.kind in _SUFFIXES and made.path.exists()
+        }
+
     def step(self, key: str) -> StepRun:
         """Return the step of that key, such as `apply-gates`."""
         for one in self.steps:
@@ -110,6 +123,15 @@ class LocalRun:
         raise ContractError(
             f"pipeline {self.pipeline.name} has no step {key}: it has {', '.join(one.step.key for one in self.steps)}"
         )
+
+
+def link_pages(run: LocalRun) -> None:
+    """Give each page of the run a name in the folder PAGES: kfp stores them without a suffix."""
+    made = {f"{one.step.key}-{name}": artifact for one in run.steps for name, artifact in one.outputs.artifacts.items()}
+    for page in run.pages.values():
+        page.parent.mkdir(exist_ok=True)
+        page.unlink(missing_ok=True)
+        page.symlink_to(made[page.stem].path)
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
