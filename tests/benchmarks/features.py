@@ -1,7 +1,7 @@
 """What the feature engine is worth (`make bench-features`): speed beside its peers, increments, memory, look-ups.
 
-`python -m tests.benchmarks.features [engines increment memory online cache simulate]` runs the named parts, or all;
-numbers of parts that do not run stay as they were in the file.
+`python -m tests.benchmarks.features [engines increment memory online batch cache simulate]` runs the named parts, or
+all; numbers of parts that do not run stay as they were in the file.
 """
 
 import os
@@ -32,13 +32,14 @@ from vigil.features.engine import FeatureTable, compute
 from vigil.features.incremental import FeatureStore
 from vigil.features.log import EventLog
 from vigil.features.online import OnlineFeatures
-from vigil.features.store import MemoryStore, StateStore
+from vigil.features.store import MemoryStore, SqliteStore, StateStore
 from vigil.features.store.redis_store import RedisStore
 from vigil.simulate import preset, simulate, write
 
 REPEATS = 3
 REBUILT_DAYS = 150
 ONLINE_WARM_UP, ONLINE_EVENTS = 2_000, 20_000
+BATCH_ROWS, BATCH_EVENTS = 1_024, 40_960
 ZIPF_EXPONENT, ZIPF_KEYS = 1.2, 100_000
 
 Tables = dict[str, pa.Table]
@@ -204,6 +205,27 @@ def _latency(store: StateStore) -> tuple[float, float]:
     return float(middle), float(high)
 
 
+def batch() -> list[Number]:
+    """Measure batches of transactions over each store, on the processor time of one thread."""
+    with tempfile.TemporaryDirectory() as folder, SqliteStore(Path(folder) / "states.sqlite", "bench") as store:
+        words = [f"SQLite {_batch_speed(store):,.0f}"]
+    if SERVER is not None:
+        with running_redis() as url, RedisStore(url, "bench") as store:
+            words.append(f"Redis {_batch_speed(store):,.0f}, its own time not counted")
+    beside = f"tables of {BATCH_ROWS:,} rows, {len(program().names)} features, memory; {'; '.join(words)}"
+    return [Number("online_batch_per_second_core", _batch_speed(MemoryStore()), "rows/s", "higher", 2e4, beside)]
+
+
+def _batch_speed(store: StateStore) -> float:
+    rows = tables()["transaction"].slice(0, ONLINE_WARM_UP + BATCH_EVENTS)
+    featurizer = OnlineFeatures(program(), store)
+    featurizer.process_many(rows.slice(0, ONLINE_WARM_UP))
+    started = time.process_time()
+    for first in range(ONLINE_WARM_UP, rows.num_rows, BATCH_ROWS):
+        featurizer.process_many(rows.slice(first, BATCH_ROWS))
+    return BATCH_EVENTS / (time.process_time() - started)
+
+
 def cache_hits() -> list[Number]:
     """Measure the cache on skewed keys."""
     ratio = measure_hit_ratio(keys=ZIPF_KEYS, exponent=ZIPF_EXPONENT)
@@ -232,6 +254,7 @@ PARTS: dict[str, Callable[[], list[Number]]] = {
     "increment": increment,
     "memory": memory,
     "online": online,
+    "batch": batch,
     "cache": cache_hits,
     "simulate": generator,
 }

@@ -82,7 +82,7 @@ def everything(store: MemoryStore) -> tuple[dict[str, bytes], dict[str, bytes]]:
 
 
 @given(batches())
-@deterministic(120)
+@deterministic(60)
 def test_batches_give_what_one_by_one_gives(arrived: list[list[Event]]) -> None:
     at_once, singly = MemoryStore(), MemoryStore()
     engine = OnlineFeatures(PROGRAM, at_once)
