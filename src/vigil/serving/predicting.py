@@ -175,7 +175,8 @@ class Predictor(Served):
     def _count(self, protocol: str, route: str, vectors: Vectors) -> None:
         rows = len(vectors.event_ids)
         if rows > self.options.max_rows:
-            raise Refusal(TOO_LARGE, f"{rows} rows, at most {self.options.max_rows}: send fewer at a time")
+            field = "instances" if protocol == "v1" else "features"
+            raise Refusal(TOO_LARGE, f"{rows} rows, at most {self.options.max_rows}: send fewer at a time", field)
         self.metrics.rows(protocol, route, rows)
 
     async def _decide(self, vectors: Vectors, *, explain: bool) -> Decided:
