@@ -9,11 +9,13 @@ from rich.markup import escape
 
 from vigil import (
     __version__,
+    cli_demo,
     cli_evaluation,
     cli_features,
     cli_ingest,
     cli_models,
     cli_pipeline,
+    cli_runtime,
     cli_schemas,
     cli_simulate,
 )
@@ -47,11 +49,14 @@ def _root(
 
 
 app.command()(cli_ingest.ingest)
+app.command()(cli_demo.demo)
 app.command("simulate")(cli_simulate.simulate_command)
 app.add_typer(cli_features.app, name="features")
 app.add_typer(cli_evaluation.app, name="evaluate")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_pipeline.app, name="pipeline")
+for command in (cli_runtime.up, cli_runtime.deploy, cli_runtime.status, cli_runtime.logs, cli_runtime.down):
+    app.command()(command)
 app.command()(cli_schemas.schemas)
 
 

@@ -77,6 +77,6 @@ async def test_a_dead_or_failing_shadow_is_counted_and_the_client_gets_its_answe
 async def test_a_shadow_that_was_stopped_sees_nothing_more() -> None:
     async with stage("a", "s") as scene:
         _mirror(scene, "s")
-        await scene.splitter.stop_mirror("s")
+        scene.splitter.stop_mirror("s")
         await scene.predict()
         assert scene.revisions["s"].seen == []

@@ -190,7 +190,8 @@ class Client(asyncio.Protocol):
     async def relay(self, answer: Answer, extra: Headers, request: Request) -> None:
         """Send the answer of a revision on."""
         keep = self._keeps(request)
-        headers = answer.headers + extra
+        ours = {name for name, _ in extra}
+        headers = [pair for pair in answer.headers if pair[0] not in ours] + extra
         self._answered = True
         if answer.body is not None:
             head = answer_head(answer.status, headers, length=answer.length, keep_alive=keep)

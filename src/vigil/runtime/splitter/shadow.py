@@ -1,7 +1,6 @@
 """Mirrored traffic: copies of answered requests, sent behind the client's back and dropped rather than queued long."""
 
 import asyncio
-import contextlib
 from dataclasses import replace
 
 from vigil.runtime.splitter.http import SHADOW_HEADER, Answer, Request
@@ -42,12 +41,10 @@ class Mirror:
         else:
             self._queue.put_nowait(replace(request))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop sending."""
         for worker in self._workers:
             worker.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._workers)
 
     async def _work(self) -> None:
         while True:

@@ -47,7 +47,7 @@ class Splitter:
         """Finish what is on the way and take nothing new."""
         await self.front.drain(seconds)
         for name in list(self._mirrors):
-            await self.stop_mirror(name)
+            self.stop_mirror(name)
 
     def start_mirror(self, target: Target) -> None:
         """Send copies of the model's requests to a revision from now on."""
@@ -55,12 +55,12 @@ class Splitter:
         if target.name not in self._mirrors:
             self._mirrors[target.name] = Mirror(target)
 
-    async def stop_mirror(self, name: str) -> None:
+    def stop_mirror(self, name: str) -> None:
         """Send no more copies to a revision."""
         if name in self._routes.targets:
             self._routes.targets[name].shadow = False
         if mirror := self._mirrors.pop(name, None):
-            await mirror.close()
+            mirror.close()
 
     async def _serve(self, request: Request, client: Client) -> None:
         try:

@@ -21,7 +21,7 @@ from vigil.runtime.splitter.http import (
 
 CONNECT_SECONDS = 2.0
 IDLE_SECONDS = 2.5
-"""A server closes an idle connection after five seconds; a request that crosses that close would be lost."""
+"""Well before the five seconds after which a stock server closes: a request that crosses that close is lost."""
 
 
 class NotSent(ConnectionError):

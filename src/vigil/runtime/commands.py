@@ -1,0 +1,65 @@
+"""The command lines of a revision's two processes."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vigil.settings import PREFIX, Settings
+
+
+class Role(StrEnum):
+    """Which of the two processes."""
+
+    PREDICTOR = "predictor"
+    TRANSFORMER = "transformer"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a process listens."""
+
+    http: int
+    grpc: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What both processes of a revision have to know."""
+
+    revision: str
+    model: str
+    version: str
+    uri: str
+    predictor: Ports
+    transformer: Ports
+    feature_state: str | None = None
+
+
+CommandBuilder = Callable[[Role, Launch], list[str]]
+
+HOST = "127.0.0.1"
+"""Revisions are reached through the splitter only."""
+
+
+_DRAIN_SECONDS = "0.2"
+"""Whoever stops a revision here has already seen its last request answered."""
+
+
+def server_command(role: Role, launch: Launch) -> list[str]:
+    """Return the command that starts one of the ModelServers."""
+    ports = launch.predictor if role is Role.PREDICTOR else launch.transformer
+    command = [sys.executable, "-m", f"vigil.serving.{role}", "--host", HOST, "--drain_seconds", _DRAIN_SECONDS]
+    command += ["--model_name", launch.model, "--model_version", launch.version, "--revision", launch.revision]
+    command += ["--http_port", str(ports.http), "--grpc_port", str(ports.grpc)]
+    if role is Role.PREDICTOR:
+        return [*command, "--model_dir", launch.uri]
+    command += ["--predictor_host", f"{HOST}:{launch.predictor.http}"]
+    return [*command, "--feature_state", launch.feature_state] if launch.feature_state else command
+
+
+def server_environment(settings: Settings) -> dict[str, str]:
+    """Return what the servers get: our own environment, with these settings in it."""
+    given = settings.model_copy(update={"home": settings.home.absolute()}).model_dump(exclude_none=True)
+    return dict(os.environ) | {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
