@@ -223,9 +223,7 @@ def test_a_refusal_is_told_in_the_words_of_the_cluster(
     world: World, deploy: Deploy, status: int, error: type[Exception]
 ) -> None:
     world.refusals = [(status, "admission webhook denied: too few replicas")] * 2
-    with pytest.raises(
-        error, match=r"cannot create .* card-fraud in fraud: .* denied: too few replicas"
-    ):
+    with pytest.raises(error, match=r"cannot create .* card-fraud in fraud: .* denied: too few replicas"):
         deploy("1")
 
 

@@ -3,7 +3,7 @@
 import logging
 
 from vigil.deployment.request import Deployment, DeployRequest, Target
-from vigil.deployment.states import check_bundle, fill_store
+from vigil.deployment.states import check_bundle, check_states, fill_store
 from vigil.errors import ContractError, MissingExtra
 from vigil.settings import Settings
 
@@ -39,5 +39,6 @@ def _to_kserve(request: DeployRequest, settings: Settings) -> Deployment:
 def _to_runtime(request: DeployRequest, settings: Settings) -> Deployment:
     from vigil.deployment.local import deploy_to_runtime
 
-    fill_store(request, settings, check_bundle(request, settings))
-    return deploy_to_runtime(request, settings)
+    check_bundle(request, settings)
+    check_states(request)
+    return deploy_to_runtime(request, settings)  # whose servers fill their store themselves

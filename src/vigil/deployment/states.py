@@ -30,21 +30,33 @@ def check_bundle(request: DeployRequest, settings: Settings) -> ContentHash | No
     return ContentHash(bundle.metadata.feature_schema)
 
 
+def check_states(request: DeployRequest) -> None:
+    """Refuse sealed states that are not those of the training run."""
+    if request.feature_state_uri is not None:
+        with _verified(request.feature_state_uri, request):
+            return
+
+
 def fill_store(request: DeployRequest, settings: Settings, schema: ContentHash | None) -> HydrateOutcome | None:
     """Load the sealed states into the online store of the settings; a store in use is left as it is."""
     if request.feature_state_uri is None:
         return None
-    with _folder(request.feature_state_uri) as folder:
-        found = read_manifest(folder).content_hash
-        if request.feature_state_hash not in (None, found):
-            raise ContractError(
-                f"{request.feature_state_uri} has the hash {found}, the run sealed {request.feature_state_hash}"
-            )
+    with _verified(request.feature_state_uri, request) as folder:
         expected = schema or read_states(folder).feature_schema
         with open_store(settings, expected) as store:
             outcome = hydrate(store, folder, expected)
     _log.info(str(outcome), extra={"model": request.model, "version": request.version})
     return outcome
+
+
+@contextmanager
+def _verified(uri: str, request: DeployRequest) -> Iterator[Path]:
+    """Give the folder of the states, whose hash is the one that the run sealed."""
+    with _folder(uri) as folder:
+        found = read_manifest(folder).content_hash
+        if request.feature_state_hash not in (None, found):
+            raise ContractError(f"{uri} has the hash {found}, the run sealed {request.feature_state_hash}")
+        yield folder
 
 
 @contextmanager
