@@ -42,6 +42,10 @@ class Settings(BaseModel):
     )
     mail_user: str | None = Field(default=None, description="who logs in at the mail server")
     mail_password_file: Path | None = Field(default=None, description="file that holds that user's password")
+    image: str = Field(
+        default="vigil-python:0.1.0",
+        description="image of the pipelines' steps when they are compiled; by digest in releases",
+    )
     kfp_host: str | None = Field(default=None, description="Kubeflow Pipelines API, such as http://ml-pipeline:8888")
     kfp_namespace: str | None = Field(
         default=None, description="namespace of the runs; only a Kubeflow of many users wants one"
@@ -69,3 +73,9 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         name = PREFIX + str(first["loc"][0]).upper()
         known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
         raise ContractError(f"environment variable {name}: {first['msg']} (known: {known})") from error
+
+
+def settle_in(home: Path) -> Settings:
+    """Make `home` the folder of this process and of those that it starts, and return the settings."""
+    os.environ[PREFIX + "HOME"] = str(home.absolute())
+    return load_settings()

@@ -1,0 +1,1 @@
+"""The pipelines: wiring only. `python -m pipelines.compile` writes `compiled/`."""

@@ -1,0 +1,126 @@
+"""Which rows the members that learn what is normal may see, and the known frauds that every model must find."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vigil.contracts.artifacts import Manifest, seal
+from vigil.contracts.keys import canonical_json
+from vigil.errors import ContractError
+from vigil.members.base import FRAUD, FeatureMatrix, Member, TrainingRows
+from vigil.members.catalog import fit_member, parse_settings
+from vigil.members.files import read_arrays, write_arrays
+from vigil.members.fitting.sanitation.canaries import choose_canaries
+from vigil.members.fitting.sanitation.incidents import IncidentWindow, find_incident_rows, read_incident_windows
+from vigil.members.fitting.sanitation.sanitize import Sanitized, sanitize
+from vigil.training.features import KIND as FEATURES_KIND
+from vigil.training.folders import INCIDENTS, events_hash, fresh, verified
+from vigil.training.rows import FeatureRows, Ints, Parts, divide, read_rows
+from vigil.usecase import UseCase
+
+KIND = "training_rows"
+_ROWS, _CANARIES, _EXCLUDED, _REPORT = "rows.npz", "canaries.npz", "excluded", "report.json"
+NORMAL_MEMBERS = ("isolation_forest", "autoencoder")
+"""The members that learn what is normal; they see the rows that pass the screens, the boosted trees see all."""
+
+_TRUSTED_QUANTILE = 0.999
+"""Of the ordinary rows, by the plain z-score: frauds beyond it are what no model may miss."""
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """What the step found."""
+
+    normal: Ints
+    """Rows that the normal-learning members may see, as places in the feature table."""
+    calibration: Ints
+    """Rows of the calibration window outside of known incidents."""
+    canaries: FeatureMatrix | None
+    report: dict[str, Any]
+    """What the gate `sanitation` is judged by, canaries not yet tried."""
+    failures: tuple[str, ...]
+
+
+def sanitize_training_data(use_case: UseCase, events: Path, features: Path, output: Path) -> Manifest:
+    """Write which rows may be trained on into a sealed folder, with the list of those left out and the canaries.
+
+    A screen that leaves out too much fails, but not this step: the gate `sanitation` closes, and the run says why.
+    """
+    rows = read_rows(use_case, features)
+    parts = divide(rows)
+    train = rows.training(parts.train, parts.labels)
+    windows = _windows(use_case, events, parts.fold.fitted_at)
+    entities = {name: ids[parts.train] for name, ids in rows.entities().items()}
+    found = sanitize(train.prepared(_seen(use_case)), windows, use_case.sanitation, entities)
+    fresh(output)
+    found.write(output / _EXCLUDED, None)
+    (output / _EXCLUDED / "manifest.json").unlink()  # the outer folder is sealed as a whole
+    chosen = {"normal": parts.train[found.kept], "calibration": _calibration(rows, parts, windows)}
+    (output / _ROWS).write_bytes(write_arrays(chosen))
+    _write_canaries(use_case, train, found, output)
+    report = {**found.report(None), "parts": dict(parts.facts())}
+    (output / _REPORT).write_bytes(canonical_json(report) + b"\n")
+    counts = {"normal": int(found.kept.sum()), "excluded": found.excluded.num_rows, **parts.facts()}
+    parents = {"features": verified(features, FEATURES_KIND).content_hash, "events": events_hash(events)}
+    return seal(output, KIND, rows=counts, parents={**parents, "use_case": use_case.content_hash})
+
+
+def _seen(use_case: UseCase) -> tuple[str, ...]:
+    """Return the features that the normal-learning members see: what is strange elsewhere teaches them nothing."""
+    chosen = [use_case.members.settings(kind).features for kind in NORMAL_MEMBERS]
+    return () if () in chosen else tuple(dict.fromkeys(name for names in chosen for name in names))
+
+
+def _windows(use_case: UseCase, events: Path, fitted_at: int) -> list[IncidentWindow]:
+    """Return the incidents that were known when the model is fitted."""
+    path = events / INCIDENTS
+    found = read_incident_windows(path, use_case.incidents.kinds) if path.is_file() else ()
+    return [window for window in found if window.start < fitted_at]
+
+
+def _calibration(rows: FeatureRows, parts: Parts, windows: list[IncidentWindow]) -> Ints:
+    """Return the calibration rows that lie outside of known incidents: what they hold is not usual."""
+    screen = rows.use_case.sanitation.incident_windows
+    if screen is None or not windows:
+        return parts.calibration
+    entities = {name: ids[parts.calibration] for name, ids in rows.entities().items()}
+    inside = find_incident_rows(rows.times[parts.calibration], entities, windows, screen).rows
+    return np.delete(parts.calibration, inside)
+
+
+def _write_canaries(use_case: UseCase, train: TrainingRows, found: Sanitized, output: Path) -> None:
+    """Write the most blatant of the known frauds, as a plain z-score fitted on the kept rows sees them, if any."""
+    names = use_case.members.settings("isolation_forest").features
+    trusted = fit_member(parse_settings({"kind": "z_score", "features": names}), train.take(found.kept))
+    if not isinstance(trusted, Member) or not (train.labels == FRAUD).any():
+        return
+    threshold = float(np.quantile(trusted.score(train.take(found.kept).matrix), _TRUSTED_QUANTILE))
+    try:
+        canaries = choose_canaries(train, trusted.score, threshold, use_case.checks.canaries, use_case.sanitation.seed)
+    except ContractError:
+        return  # no fraud is blatant: the gate says that nothing is proved
+    (output / _CANARIES).write_bytes(pack_canaries(canaries))
+
+
+def pack_canaries(canaries: FeatureMatrix) -> bytes:
+    """Return the vectors with their names, as a part of a bundle."""
+    return write_arrays({"values": canaries.values, "names": np.array(canaries.names)})
+
+
+def unpack_canaries(content: bytes) -> FeatureMatrix:
+    """Return what `pack_canaries` wrote."""
+    arrays = read_arrays({_CANARIES: content}, _CANARIES)
+    return FeatureMatrix(np.ascontiguousarray(arrays["values"]), tuple(map(str, arrays["names"])))
+
+
+def read_screened(folder: Path) -> Screened:
+    """Return what the step wrote, after checking it."""
+    verified(folder, KIND)
+    arrays: dict[str, NDArray[Any]] = read_arrays({_ROWS: (folder / _ROWS).read_bytes()}, _ROWS)
+    report = json.loads((folder / _REPORT).read_bytes())
+    canaries = unpack_canaries((folder / _CANARIES).read_bytes()) if (folder / _CANARIES).is_file() else None
+    return Screened(arrays["normal"], arrays["calibration"], canaries, report, tuple(report["failures"]))
