@@ -55,6 +55,14 @@ def test_a_file_that_is_no_compiled_pipeline_is_refused_by_name(text: str, tmp_p
         load_pipeline(path)
 
 
+@pytest.mark.parametrize(("old", "new"), [("NUMBER_INTEGER", "NUMBER_COMPLEX"), ("componentRef", "componentReference")])
+def test_a_pipeline_of_another_kind_is_refused_by_name(compiled: dict, tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(compiled["small"].path.read_text().replace(old, new))
+    with pytest.raises(ContractError, match=r"odd\.yaml is no pipeline that this version"):
+        load_pipeline(path)
+
+
 def test_a_file_that_is_absent_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"gone\.yaml"):
         load_pipeline(tmp_path / "gone.yaml")

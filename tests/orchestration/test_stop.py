@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from vigil.orchestration.local import open_run
-from vigil.orchestration.runs import Outcome
+from vigil.orchestration.runs import Outcome, StepState
 
 
 def start(compiled: dict, tmp_path: Path, how: str) -> tuple["subprocess.Popen[bytes]", list[int]]:
@@ -61,8 +61,12 @@ def test_a_signal_ends_every_process_of_the_run(
 
 def test_when_the_parent_is_killed_the_run_ends_too(compiled: dict, tmp_path: Path) -> None:
     parent, pids = start(compiled, tmp_path, "sleep")
+    (folder,) = (tmp_path / "runs").iterdir()
+    seen = open_run(folder)
+    assert seen.outcome is Outcome.RUNNING
+    assert seen.step("misbehave").state is StepState.RUNNING
+    assert seen.step("misbehave").seconds(seen.ended) > 0
     parent.kill()
     parent.wait(timeout=60)
     assert wait_until_gone(pids) == []
-    (folder,) = (tmp_path / "runs").iterdir()
     assert open_run(folder).outcome is Outcome.STOPPED

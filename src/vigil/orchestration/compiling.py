@@ -53,9 +53,7 @@ def differences(checkout: Path, files: Mapping[Path, str]) -> list[str]:
         if not present.exists():
             found.append(f"{path} is absent")
         elif (old := present.read_text("utf-8")) != text:
-            lines = list(
-                difflib.unified_diff(old.splitlines(), text.splitlines(), "committed", "compiled", lineterm="")
-            )
+            lines = list(difflib.unified_diff(old.splitlines(), text.splitlines(), n=0, lineterm=""))
             found.append("\n".join([f"{path} differs", *lines[2 : 2 + _SHOWN]]))
     for folder in {path.parent for path in files}:
         known = {path for path in files if path.parent == folder}

@@ -83,6 +83,13 @@ def load_pipeline(path: Path) -> CompiledPipeline:
     spec = documents[0] if documents else None
     if not isinstance(spec, dict) or not {"pipelineInfo", "root", "deploymentSpec"} <= spec.keys():
         raise ContractError(f"{path} is not a compiled pipeline: make one with `vigil pipeline compile`")
+    try:
+        return _read(path, spec, documents[1:])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ContractError(f"{path} is no pipeline that this version of Vigil can read: {error!r}") from error
+
+
+def _read(path: Path, spec: Mapping[str, Any], platforms: list[Any]) -> CompiledPipeline:
     info = spec["pipelineInfo"]
     parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     bare = {key: value for key, value in spec.items() if key != "sdkVersion"}
@@ -94,7 +101,7 @@ def load_pipeline(path: Path) -> CompiledPipeline:
         description=" ".join(info.get("description", "").split()),
         parameters={name: _parameter(name, parameters[name]) for name in parameters},
         steps=tuple(_steps(spec, spec["root"]["dag"], (), {})),
-        content_hash=hash_json([bare, *documents[1:]]),
+        content_hash=hash_json([bare, *platforms]),
     )
 
 

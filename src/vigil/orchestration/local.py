@@ -69,7 +69,7 @@ def run_local(request: LocalRequest, *, watch: Watch | None = None, clock: Clock
     return run
 
 
-def open_run(folder: Path) -> LocalRun:
+def open_run(folder: Path, clock: Clock = system_clock) -> LocalRun:
     """Return a run of the past, or one that goes on in another process, from its folder."""
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
@@ -80,6 +80,7 @@ def open_run(folder: Path) -> LocalRun:
     if outcome is Outcome.RUNNING and not _is_alive(record["pid"]):
         outcome = Outcome.STOPPED
     started, ended = (datetime.fromisoformat(record[name]) for name in ("started", "ended"))
+    ended = clock() if outcome is Outcome.RUNNING else ended
     run = LocalRun(load_pipeline(folder / child.PIPELINE), folder, arguments, outcome, started, ended, ())
     run = _at(run, ended, outcome)
     return replace(run, failure=explain(run, 1, _kfp_error(folder))) if outcome is Outcome.FAILED else run
