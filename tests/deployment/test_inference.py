@@ -33,6 +33,24 @@ def deploy(world: World) -> Iterator[Deploy]:
         )
 
 
+def crashed_pod(container: str, message: str) -> dict[str, Any]:
+    terminated = {"exitCode": 78, "reason": "Error", "message": message}
+    status = {
+        "name": container,
+        "image": "i",
+        "imageID": "i",
+        "ready": False,
+        "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": terminated},
+    }
+    return {
+        "metadata": {"name": "x"},
+        "spec": {"containers": [{"name": container}]},
+        "status": {"containerStatuses": [status]},
+    }
+
+
 def last_patch(world: World) -> dict[str, Any]:
     sent = world.writes()[-1]
     assert (sent.method, sent.content_type) == ("PATCH", "application/merge-patch+json")
@@ -137,32 +155,41 @@ def test_a_status_from_before_the_patch_is_not_taken_for_success(world: World, d
 def test_a_candidate_that_fails_is_reported_with_its_reason_and_the_pods_words(world: World, deploy: Deploy) -> None:
     deploy("1")
     world.outlook = "failing"
-    terminated = {"exitCode": 1, "reason": "Error", "message": "error: /mnt/models has no manifest.json"}
-    world.pods = [
-        {
-            "metadata": {"name": "x"},
-            "spec": {"containers": [{"name": "kserve-container"}]},
-            "status": {
-                "containerStatuses": [
-                    {
-                        "name": "kserve-container",
-                        "image": "i",
-                        "imageID": "i",
-                        "ready": False,
-                        "restartCount": 3,
-                        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-                        "lastState": {"terminated": terminated},
-                    }
-                ]
-            },
-        }
-    ]
+    world.pods = [crashed_pod("kserve-container", "error: /mnt/models has no manifest.json")]
     with pytest.raises(Unavailable, match=r"ExitCode1.*no such bundle.*has no manifest\.json"):
         deploy("2", traffic_percent=20)
     assert world.services["card-fraud"]["status"]["components"]["predictor"]["traffic"] == [
         {"revisionName": "card-fraud-predictor-00001", "percent": 20, "latestRevision": True},
         {"revisionName": "card-fraud-predictor-00001", "percent": 80, "tag": "prev"},
     ]
+
+
+def test_a_predictor_that_crashes_is_noticed_although_knative_looks_at_the_transformer_alone(
+    world: World, deploy: Deploy
+) -> None:
+    deploy("1")
+    world.outlook = "pending"
+    world.pods = [crashed_pod("kserve-container", "no permission for gs://models")]
+    with pytest.raises(Unavailable, match=r"does not get ready: kserve-container ended with 78 .*no permission"):
+        deploy("2")
+
+
+def test_a_container_that_has_recovered_is_no_failure(world: World, deploy: Deploy) -> None:
+    deploy("1")
+    world.outlook = "pending"
+    world.pods = [crashed_pod("kserve-container", "the store did not answer")]
+    world.pods[0]["status"]["containerStatuses"][0] |= {"ready": True, "state": {"running": {}}}
+    with pytest.raises(Unavailable, match="names no reason"):
+        deploy("2", timeout_seconds=200)
+
+
+def test_a_pod_that_no_node_takes_is_told(world: World, deploy: Deploy) -> None:
+    deploy("1")
+    world.outlook = "pending"
+    condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: 1 Insufficient cpu."}
+    world.pods = [{"metadata": {"name": "x"}, "spec": {"containers": []}, "status": {"conditions": [condition]}}]
+    with pytest.raises(Unavailable, match="no node takes the pod: 0/1 nodes are available: 1 Insufficient cpu"):
+        deploy("2")
 
 
 def test_a_failure_that_heals_within_the_patience_is_no_failure(world: World) -> None:

@@ -70,11 +70,7 @@ class Cluster:
             answer = CoreV1Api(self._client).list_namespaced_pod(
                 self.namespace, label_selector=f"serving.knative.dev/revision={revision}"
             )
-        found = []
-        for pod in answer.items:
-            statuses = [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]
-            found += [complaint for status in statuses if (complaint := _complaint(status))]
-        return sorted(set(found))
+        return sorted({complaint for pod in answer.items for complaint in _complaints(pod.status)})
 
     def _get(self, group: str, version: str, plural: str, name: str) -> Document | None:
         with _translated(f"read {plural} {name} in {self.namespace}"):
@@ -101,15 +97,25 @@ def _connect() -> ApiClient:
     return ApiClient()
 
 
-def _complaint(status: Any) -> str | None:  # noqa: ANN401 - the client has no types
-    state, last = status.state, status.last_state
+def _complaints(status: Any) -> Iterator[str]:  # noqa: ANN401 - the client has no types
+    """Yield why a pod is not placed, or why its containers are not ready."""
+    for condition in status.conditions or ():
+        if condition.type == "PodScheduled" and condition.status == "False":
+            yield f"no node takes the pod: {condition.message}"
+    for container in (*(status.init_container_statuses or ()), *(status.container_statuses or ())):
+        if not container.ready and (complaint := _complaint(container)):
+            yield complaint
+
+
+def _complaint(container: Any) -> str | None:  # noqa: ANN401
+    state, last = container.state, container.last_state
     ended = (state and state.terminated) or (last and last.terminated)
     waiting = state and state.waiting
     if ended and ended.exit_code:
         text = f": {ended.message.strip()[-500:]}" if ended.message else ""
-        return f"{status.name} ended with {ended.exit_code} ({ended.reason}){text}"
+        return f"{container.name} ended with {ended.exit_code} ({ended.reason}){text}"
     if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
-        return f"{status.name} waits: {waiting.reason}" + (f" ({waiting.message})" if waiting.message else "")
+        return f"{container.name} waits: {waiting.reason}" + (f" ({waiting.message})" if waiting.message else "")
     return None
 
 

@@ -158,9 +158,11 @@ def _served(traffic: dict[str, int]) -> dict[str, int]:
 
 
 def _why(standing: Standing, revision: dict[str, Any], cluster: Cluster) -> str | None:
-    """Return why the candidate is not ready, where the cluster says that it failed."""
+    """Return why the candidate is not ready, where the cluster says that something failed.
+
+    Knative looks at the container with the port alone: of a predictor that crashes only the kubelet knows.
+    """
     conditions = {item["type"]: item for item in (revision.get("status") or {}).get("conditions") or ()}
     told = complaint_of({"Ready": conditions.get("Ready", {})})
-    if standing.created is None or (told is None and standing.complaint is None):
-        return None
-    return "; ".join(filter(None, (told or standing.complaint, *cluster.complaints(standing.created))))
+    complaints = cluster.complaints(standing.created) if standing.created else []
+    return "; ".join(filter(None, (told or standing.complaint, *complaints))) or None
