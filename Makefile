@@ -13,7 +13,7 @@ PIPELINE_IMAGE ?= dev.local/vigil-pipeline-python:1
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format bench $(addprefix bench-,$(BENCHES)) docs lock clean image cluster-test
+.PHONY: help setup demo test lint format bench $(addprefix bench-,$(BENCHES)) docs lock clean image cluster-test
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ lint: setup ## Ruff, mypy strict, size gate, import direction
 
 format: setup ## Let ruff rewrite what it can
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+demo: setup ## Raw data to a served model and live traffic: make demo [DATA=file SOURCE=fraud_handbook]
+	@$(BIN)/vigil demo $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source $(SOURCE))
 
 test: lint ## Lint, then every test that needs no cluster
 	@$(BIN)/pytest
@@ -76,6 +79,7 @@ lock: ## Resolve pyproject.toml again into requirements/*.txt
 	@echo "hatchling" | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -c requirements/dev.txt - -o requirements/build.txt
 
-clean: ## Remove everything that the targets made, .venv excepted
+clean: ## Stop the demo's endpoint and remove everything that the targets made, .venv excepted
+	@if test -d .vigil/demo/runtime; then VIGIL_HOME=.vigil/demo $(BIN)/vigil down --force; fi
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .vigil
 	@find src tests components pipelines notebooks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
