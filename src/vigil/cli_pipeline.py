@@ -83,8 +83,9 @@ def compile_pipelines(
 ) -> None:
     """Compile the pipelines of a checkout into pipelines/compiled, and with --manifests into manifests/pipelines.
 
-    The same source gives the same bytes. The image of the components is `$VIGIL_IMAGE` as it stands now: give it by
-    digest for a release.
+    The same source gives the same bytes. The manifests are for a server that keeps its pipelines in Kubernetes. A
+    version never changes there, so each has the name of its content, the same as `submit` gives it. The image of the
+    components is `$VIGIL_IMAGE` as it stands now: give it by digest for a release.
 
     **Examples**
 

@@ -76,7 +76,8 @@ def test_each_pipeline_gives_a_file_and_a_manifest_whose_version_is_named_by_con
     assert {one["apiVersion"] for one in (pipeline, version)} == {"pipelines.kubeflow.org/v2beta1"}
     assert {one["metadata"]["namespace"] for one in (pipeline, version)} == {"kubeflow"}
     assert pipeline["metadata"]["name"] == version["spec"]["pipelineName"] == "two-words"
-    assert version["metadata"]["name"] == version_name(compiled)
+    assert version["metadata"]["name"] == version["spec"]["displayName"] == version_name(compiled)
+    assert pipeline["spec"]["displayName"] == "two-words"
     assert version["spec"]["pipelineSpec"] == compiled.spec
 
 

@@ -97,7 +97,8 @@ def _compile(pipeline: Any, stem: str, output: Path) -> None:  # noqa: ANN401 - 
     loaded = load_pipeline(compiled)
     options = KubernetesManifestOptions(
         pipeline_name=loaded.name,
-        pipeline_display_name=loaded.title,
+        # The name, not the title: `vigil pipeline submit` then finds what Git has put there.
+        pipeline_display_name=loaded.name,
         pipeline_version_name=version_name(loaded),
         pipeline_version_display_name=version_name(loaded),
         namespace=_NAMESPACE,
