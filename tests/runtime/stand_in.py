@@ -25,6 +25,7 @@ class StandIn:
         self.seen: list[dict[str, Any]] = []
         self.connections: set[Any] = set()
         self.started = time.monotonic()
+        self.predictor: str | None = None
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 40)
@@ -40,8 +41,18 @@ class StandIn:
         return app
 
     async def ready(self, request: web.Request) -> web.Response:
-        ready = time.monotonic() - self.started >= self.behaviour.get("ready_after", 0)
+        ready = time.monotonic() - self.started >= self.behaviour.get("ready_after", 0) and await self._has_predictor()
         return web.json_response({"ready": ready}, status=200 if ready else 503)
+
+    async def _has_predictor(self) -> bool:
+        if self.predictor is None:
+            return True
+        try:
+            _, writer = await asyncio.open_connection(*self.predictor.split(":"))
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
 
     async def answer(self, request: web.Request) -> web.Response:
         self.connections.add(request.transport)
@@ -92,8 +103,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(name: str, port: int, behaviour: dict[str, Any]) -> None:
+async def _serve(arguments: argparse.Namespace, behaviour: dict[str, Any]) -> None:
+    name, port = arguments.revision, arguments.http_port
     stand_in = StandIn(name, **behaviour)
+    stand_in.predictor = arguments.predictor_host
     runner = web.AppRunner(stand_in.app(), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -111,7 +124,7 @@ def main() -> None:
     if message := behaviour.get(f"{arguments.role}_dies"):
         print(message, file=sys.stderr)
         sys.exit(7)
-    asyncio.run(_serve(arguments.revision, arguments.http_port, behaviour))
+    asyncio.run(_serve(arguments, behaviour))
 
 
 if __name__ == "__main__":

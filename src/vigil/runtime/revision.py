@@ -160,25 +160,24 @@ class Revision:
     async def _judge(self, deadline: float) -> None:
         """Give the revision up where there is no hope."""
         failures = [child.failure for child in self._children.values() if child.failure]
-        if failures:
-            self.why = "\n".join(failures)
-        elif self.ready_since is None and asyncio.get_running_loop().time() > deadline:
-            self.why = f"it was not ready within {self._making.policy.start_seconds:g} seconds; {self._last_lines()}"
-        if self.why is not None:
-            self.target.ready = False
-            await self._stop_children()
-            self._on_change()
+        late = self.ready_since is None and asyncio.get_running_loop().time() > deadline
+        if not failures and not late:
+            return
+        self.target.ready = False
+        await self._stop_children()
+        self.why = "\n".join(failures) or self._describe_lateness()
+        self._on_change()
 
     async def _stop_children(self) -> None:
         for role in (Role.TRANSFORMER, Role.PREDICTOR):
             await self._children[role].stop()
 
-    def _last_lines(self) -> str:
-        parts = []
+    def _describe_lateness(self) -> str:
+        parts = [f"it was not ready within {self._making.policy.start_seconds:g} seconds"]
         for role, log in self._logs.items():
             lines = "\n".join(f"    {line}" for line in tail(log.path, SHOWN_LINES // 2)) or "    (nothing)"
             parts.append(f"the last lines of the {role}:\n{lines}")
-        return "\n".join(parts)
+        return "; ".join(parts)
 
     async def _probe(self) -> bool:
         """Return whether the transformer says that it is ready, which includes the predictor."""

@@ -269,9 +269,9 @@ class Supervisor:
         running.draining = True
         running.target.ready = False
         await self.routes.drained(running.target, self.config.drain_seconds)
+        await running.stop()
         if self._running.get(name) is running:
             del self._running[name], self.routes.targets[name]
-        await running.stop()
         self.on_processes()
 
     def _processes_changed(self) -> None:
