@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from vigil.members.base import Arrays, Matrix, Member, Scores, Stored
 from vigil.members.kernels.dense import TANH, Network, Scaling, reconstruction_errors, row_means
+from vigil.members.kernels.jit import Bound
 from vigil.members.settings import MemberSettings
 
 
@@ -56,7 +58,12 @@ class Autoencoder(Member):
         return self._errors(values) / len(self.feature_names)
 
     def _errors(self, values: Matrix) -> Scores:
-        return reconstruction_errors(values, self.scaling, self.network)
+        errors: Scores = self._reconstruction_errors(values, self.scaling, self.network)
+        return errors
+
+    @cached_property
+    def _reconstruction_errors(self) -> Bound:
+        return Bound(reconstruction_errors)
 
     def _arrays(self) -> Arrays:
         return {**self.scaling._asdict(), **self.network._asdict()}

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vigil.errors import ContractError
 from vigil.members.base import Facts, FeatureMatrix, Matrix, Member, Scores, Stored
 from vigil.members.kernels.conditions import COMPARISONS, Conditions, combine, divide, find_hits
+from vigil.members.kernels.jit import Bound
 from vigil.members.settings import MemberSettings
 
 
@@ -105,7 +106,12 @@ class Rules(Member):
         return [tuple(self.rule_set.rules[rule] for rule in order if row[rule]) for row in self.hits(matrix)]
 
     def _hits(self, values: Matrix) -> NDArray[np.bool_]:
-        return find_hits(values, self._conditions, len(self.rule_set.rules))
+        hits: NDArray[np.bool_] = self._find_hits(values, self._conditions, len(self.rule_set.rules))
+        return hits
+
+    @cached_property
+    def _find_hits(self) -> Bound:
+        return Bound(find_hits)
 
     def _score(self, values: Matrix) -> Scores:
         return combine(self._hits(values), self._severities)

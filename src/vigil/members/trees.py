@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vigil.members.base import Arrays, Matrix, Scores
+from vigil.members.kernels.jit import Bound
 from vigil.members.kernels.shapley import Paths, Quadrature, add_contributions, trace_paths
 from vigil.members.kernels.trees import Nodes, add_leaves
 
@@ -61,12 +62,12 @@ class TreeSum:
 
     def add_to(self, totals: NDArray[np.floating[Any]], values: Matrix) -> None:
         """Add the sum for each row of `values` to `totals`, (rows,), in the precision of `totals`."""
-        add_leaves(values, self.nodes, totals)
+        self._add_leaves(values, self.nodes, totals)
 
     def contributions(self, values: Matrix) -> Scores:
         """Return the exact Shapley values, (rows, features): a row's sum is its total less the expectation."""
         totals = np.zeros(values.shape)
-        add_contributions(values, self.nodes, self._paths, self._quadrature, totals)
+        self._add_contributions(values, self.nodes, self._paths, self._quadrature, totals)
         return totals
 
     @property
@@ -74,6 +75,14 @@ class TreeSum:
         """The mean sum over the training rows."""
         weighted = np.add.reduceat(self.nodes.leaf * self.nodes.cover, self.nodes.root)
         return float((weighted / self.nodes.cover[self.nodes.root]).sum())
+
+    @cached_property
+    def _add_leaves(self) -> Bound:
+        return Bound(add_leaves)
+
+    @cached_property
+    def _add_contributions(self) -> Bound:
+        return Bound(add_contributions)
 
     @cached_property
     def _paths(self) -> Paths:
