@@ -30,6 +30,8 @@ from vigil.errors import ContractError, Unavailable
 
 FOLDER = "decisions"
 _PAUSE_SECONDS = 1.0
+_LINGER_SECONDS = 0.02
+"""How long the writer waits for more: it must not wake up for every single decision."""
 _EXTRA = ("decision_id", "model", "model_version", "revision")
 _logger = logging.getLogger(__name__)
 
@@ -113,8 +115,9 @@ class DecisionLog:
         """Take lines (without line ends) for which there is room, and return at once."""
         with self._wake:
             self._reserved -= len(lines)
+            if not self._waiting:
+                self._wake.notify()
             self._waiting.extend(lines)
-            self._wake.notify()
 
     def close(self, timeout: float = 10.0) -> int:
         """Write what waits, and return how many rows could not be written: they are counted as lost."""
@@ -132,6 +135,7 @@ class DecisionLog:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._waiting or self._closing)
+                self._wake.wait_for(lambda: self._closing, _LINGER_SECONDS)
                 if not self._waiting:
                     break
                 lines = [self._waiting.popleft() for _ in range(min(len(self._waiting), 4096))]

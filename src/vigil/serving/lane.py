@@ -1,6 +1,7 @@
 """A bounded way into threads: work beyond its depth is refused instead of queued."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -17,6 +18,7 @@ class Lane:
     def __init__(self, name: str, threads: int, depth: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
         self._depth = depth
+        self._lock = threading.Lock()
         self._inside = 0
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -26,14 +28,15 @@ class Lane:
         """
         if self._inside >= self._depth:
             raise Refusal(OVERLOADED, "the server has as much work as it can do: try again after a pause")
-        self._inside += 1
+        with self._lock:
+            self._inside += 1
         future = self._pool.submit(work, *args, **kwargs)
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        future.add_done_callback(self._leave)
         return await asyncio.wrap_future(future)
 
-    def _leave(self) -> None:
-        self._inside -= 1
+    def _leave(self, _: object) -> None:
+        with self._lock:
+            self._inside -= 1
 
     @property
     def inside(self) -> int:

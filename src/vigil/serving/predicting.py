@@ -35,7 +35,8 @@ from vigil.serving.wire import ARROW, JSON, VECTORS, Vectors, matrix_of, unpack
 from vigil.settings import Settings
 
 _logger = logging.getLogger(__name__)
-_INLINE_SECONDS = 0.001
+_INLINE_SECONDS = 0.002
+"""Rows that take less, reasons included, are decided at once: handing them to a thread costs a third of a millisecond."""
 _RETRY_SECONDS = 2.0
 
 
@@ -70,6 +71,7 @@ class Predictor(Served):
         self._decider: Decider | None = None
         self._log: DecisionLog | None = None
         self._inline_rows = 0
+        self._names: tuple[str, ...] = ()
         self._tail = orjson.dumps({"version": 1, "model": options.model_name})[1:-1]
 
     @property
@@ -91,6 +93,7 @@ class Predictor(Served):
         while True:
             try:
                 self._decider = await asyncio.to_thread(self._load)
+                self._names = self._decider.schema.names
                 break
             except Unavailable as error:
                 self.state.reason = "the storage of the bundle does not answer yet"
@@ -180,7 +183,7 @@ class Predictor(Served):
         self.metrics.rows(protocol, route, rows)
 
     async def _decide(self, vectors: Vectors, *, explain: bool) -> Decided:
-        matrix = matrix_of(vectors, self.decider.schema)
+        matrix = matrix_of(vectors, self._names, self.decider.schema.content_hash)
         if explain:
             return await self._compute(matrix, vectors, explain=True)
         self.log.reserve(len(matrix))
@@ -201,7 +204,7 @@ class Predictor(Served):
         return decided
 
     async def _compute(self, matrix: FeatureMatrix, vectors: Vectors, *, explain: bool) -> Decided:
-        """Return the decisions; few rows are scored at once, as handing them to a thread would take longer."""
+        """Return the decisions; few rows are decided without a thread."""
         started = time.perf_counter()
         if len(matrix) <= self._inline_rows:
             decided = self._work(matrix, vectors, explain)
@@ -224,7 +227,7 @@ class Predictor(Served):
         return Decided(rows, ids, at, lines)
 
     async def _vectors(self, request: Request) -> Answer:
-        vectors = unpack(await request.body(), len(self.decider.schema.names))
+        vectors = unpack(await request.body(), len(self._names))
         self._count("vectors", "vectors", vectors)
         decided = await self._decide(vectors, explain=vectors.explain)
         if not vectors.arrow:
@@ -262,7 +265,7 @@ def _list(lines: Sequence[bytes]) -> bytes:
 
 
 def _measure(decider: Decider) -> int:
-    """Return how many rows are scored and explained within a millisecond, after everything was compiled."""
+    """Return how many rows are scored and explained in `_INLINE_SECONDS`, after everything was compiled."""
     row = np.array([[feature.default for feature in decider.schema.features]], dtype=np.float32)
     matrix = FeatureMatrix(np.where(np.isfinite(row), row, 0).astype(np.float32), decider.schema.names)
     seconds = [_seconds(decider, matrix, ["warm-up"]) for _ in range(6)]
@@ -270,6 +273,6 @@ def _measure(decider: Decider) -> int:
 
 
 def _seconds(decider: Decider, matrix: FeatureMatrix, ids: Sequence[str]) -> float:
-    started = time.perf_counter()
+    started = time.thread_time()
     decide_columns(decider, matrix, ids, explain_all=True)
-    return time.perf_counter() - started
+    return time.thread_time() - started

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from vigil.features.schema import FeatureSchema
+from vigil.contracts.keys import ContentHash
 from vigil.members.base import FeatureMatrix, Matrix
 from vigil.serving.refusals import INVALID, MALFORMED, Refusal
 
@@ -83,14 +83,13 @@ def _header(raw: bytes) -> dict[str, Any]:
     return header
 
 
-def matrix_of(vectors: Vectors, schema: FeatureSchema) -> FeatureMatrix:
+def matrix_of(vectors: Vectors, names: tuple[str, ...], schema: ContentHash) -> FeatureMatrix:
     """Return the vectors as a matrix, or raise Refusal for another schema and for a value that is not finite."""
-    if vectors.schema != schema.content_hash:
-        raise Refusal(
-            INVALID, f"the vectors have schema {vectors.schema}, the model {schema.content_hash}", "feature_schema"
-        )
-    values = vectors.values
+    if vectors.schema != schema:
+        raise Refusal(INVALID, f"the vectors have schema {vectors.schema}, the model {schema}", "feature_schema")
+    # A read-only array, such as a view of the body, would make numba compile for its type and look it up slowly.
+    values = np.require(vectors.values, np.float32, ["C", "W"])
     if not np.isfinite(values).all():
         row, column = map(int, np.argwhere(~np.isfinite(values))[0])
-        raise Refusal(INVALID, "the value is not finite", schema.names[column], row)
-    return FeatureMatrix(values, schema.names)
+        raise Refusal(INVALID, "the value is not finite", names[column], row)
+    return FeatureMatrix(values, names)
