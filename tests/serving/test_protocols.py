@@ -243,3 +243,34 @@ def test_the_schema_tells_how_to_ask(predictor: Served, transformer: Served) -> 
     assert told["bundle"] == decider().bundle
     assert told["feature_schema"] == decider().schema.model_dump(mode="json")
     assert transformer.http.get(f"{transformer.path}/schema").json()["feature_schema"] == told["feature_schema"]
+
+
+def test_a_batch_that_is_decided_in_parts_equals_the_offline_decisions(transformer: Served) -> None:
+    events = transactions("parts", 5_000, seed=11)
+    shuffled = [events[row] for row in np.random.default_rng(1).permutation(len(events))]
+    decisions = {}
+    for name, rows in (("parts", events), ("whole", shuffled)):
+        renamed = [
+            event.model_copy(
+                update={
+                    key: value.replace("parts", name)
+                    for key in ("event_id", "customer_id", "terminal_id")
+                    if (value := getattr(event, key))
+                }
+            )
+            for event in rows
+        ]
+        body = stream(to_table(Transaction, list(renamed)))
+        answer = transformer.http.post(f"{transformer.path}:batch", content=body, headers=ARROW)
+        assert answer.status_code == 200, answer.text
+        table = pa.ipc.open_stream(answer.content).read_all()
+        assert table["event_id"].to_pylist() == [event.event_id for event in renamed]
+        decisions[name] = {
+            row["event_id"].removeprefix(name): (row["score"], row["action"], row["reasons"])
+            for row in table.to_pylist()
+        }
+    records = expected(events)
+    assert {key: value[0] for key, value in decisions["parts"].items()} == {
+        record.event_id.removeprefix("parts"): record.score for record in records
+    }
+    assert decisions["whole"] == decisions["parts"]

@@ -36,7 +36,7 @@ from vigil.settings import Settings
 
 _logger = logging.getLogger(__name__)
 _INLINE_SECONDS = 0.002
-"""Rows that take less, reasons included, are decided at once: handing them to a thread costs a third of a millisecond."""
+"""Rows that take less, reasons included, are decided at once: a thread costs a third of a millisecond."""
 _RETRY_SECONDS = 2.0
 
 

@@ -64,6 +64,8 @@ def refusal_of(error: BaseException) -> Refusal | None:
     """Return how the error is answered, or None if it is a mistake of ours."""
     if isinstance(error, Refusal):
         return error
+    if isinstance(error, BaseExceptionGroup):
+        return refusal_of(error.exceptions[0])
     if isinstance(error, InvalidInput):
         return Refusal(MALFORMED, str(error))
     if isinstance(error, ContractError):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,21 @@ def check_transactions(table: pa.Table, latest: datetime | None) -> pa.Table:
             _check_texts(field.name, checked[field.name])
     _check_times(checked["event_time"], latest)
     return checked
+
+
+def parts_in_order(table: pa.Table, rows: int) -> list[pa.Table]:
+    """Return the table cut into parts of about `rows` that can be folded one after the other.
+
+    It stays whole unless its times rise: the events of a batch are taken in the order of time, not of the rows.
+    """
+    times = table["event_time"].cast(pa.int64()).to_numpy()
+    steps = np.diff(times)
+    if len(times) <= rows or (steps < 0).any():
+        return [table]
+    cuts = np.flatnonzero(steps > 0) + 1
+    wanted = np.searchsorted(cuts, np.arange(rows, len(times), rows))
+    edges = [0, *np.unique(cuts[wanted[wanted < cuts.size]]).tolist(), len(times)]
+    return [table.slice(start, end - start) for start, end in pairwise(edges)]
 
 
 @cache

@@ -29,6 +29,7 @@ from vigil.features.store.memory import MemoryStore
 from vigil.features.store.metrics import export_metrics
 from vigil.members.base import Matrix
 from vigil.registry.bundle import fetch_bundle
+from vigil.serving.arrow import join_decisions
 from vigil.serving.events import EventReader
 from vigil.serving.hop import Hop, check_reply
 from vigil.serving.http import Answer, Request, trace_of
@@ -38,6 +39,7 @@ from vigil.serving.metrics import Metrics
 from vigil.serving.options import ServerOptions
 from vigil.serving.refusals import NOT_FOUND, Refusal
 from vigil.serving.served import Headers, Served, protocol_of
+from vigil.serving.tables import parts_in_order
 from vigil.serving.tensors import response_of, tensor_types
 from vigil.serving.wire import ARROW, VECTORS, Vectors, pack
 from vigil.settings import Settings
@@ -45,6 +47,7 @@ from vigil.settings import Settings
 _logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.25
 _PROBE_SECONDS = 1.0
+_PART_ROWS = 2_048
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,14 +250,22 @@ class Transformer(Served):
         return self.loaded.features.look_many(events).values
 
     async def _batch(self, request: Request) -> Answer:
+        """Answer a batch; while the predictor decides a part of it, the features of the next are computed."""
         table = await self._lane.run(self._reader.from_arrow, await request.body())
         self.metrics.rows("arrow", "batch", table.num_rows)
-        values = await self._measured(self._process_table, table)
-        vectors = await self._lane.run(self._vectors_of, table, values)
-        return Answer(await self._hand_on(vectors, request.trace), content_type=ARROW)
+        decided: list[asyncio.Task[bytes]] = []
+        async with asyncio.TaskGroup() as group:
+            for part in parts_in_order(table, _PART_ROWS):
+                vectors = await self._lane.run(self._process_table, part)
+                decided.append(group.create_task(self._hand_on(vectors, request.trace)))
+        streams = [task.result() for task in decided]
+        return Answer(await self._lane.run(join_decisions, streams), content_type=ARROW)
 
-    def _process_table(self, table: pa.Table) -> Matrix:
-        return self.loaded.features.process_many(table).values
+    def _process_table(self, table: pa.Table) -> Vectors:
+        started = time.perf_counter()
+        values = self.loaded.features.process_many(table).values
+        self.metrics.stage("features", time.perf_counter() - started)
+        return self._vectors_of(table, values)
 
     def _vectors_of(self, table: pa.Table, values: Matrix) -> Vectors:
         loaded = self.loaded
