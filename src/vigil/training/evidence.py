@@ -34,7 +34,7 @@ from vigil.training.sanitize import Screened
 from vigil.usecase import UseCase
 
 _FAIRNESS_RESAMPLES = 200
-_LATENCY_ROWS = 20_000
+_LATENCY_ROWS, _LATENCY_TRIALS = 20_000, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,10 +186,11 @@ def _fairness(judged: Judged, scored: ScoredRows, threshold: FloatArray) -> tupl
 
 
 def _latency(judged: Judged, tried: Tried) -> Latency:
-    values = judged.matrix.values[:_LATENCY_ROWS]
-    return measure_latency(
-        score_function(tried.candidate), values, time.perf_counter, judged.use_case.checks.latency_calls
-    )
+    """Return the best of several measurements: what else runs on the machine can only add to the model's own time."""
+    values, calls = judged.matrix.values[:_LATENCY_ROWS], judged.use_case.checks.latency_calls
+    score = score_function(tried.candidate)
+    found = [measure_latency(score, values, time.perf_counter, calls) for _ in range(_LATENCY_TRIALS)]
+    return min(found, key=lambda one: one.p99_ms if one.p99_ms is not None else np.inf)
 
 
 def _sanitation(judged: Judged, tried: Tried) -> Sanitation:
