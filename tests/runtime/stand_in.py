@@ -31,6 +31,7 @@ class StandIn:
         app = web.Application(client_max_size=1 << 40)
         app.router.add_get("/v2/models/{model}/ready", self.ready)
         app.router.add_get("/v1/models/{model}/endless", self.endless)
+        app.router.add_get("/v1/models/{model}/broken", self.broken)
         app.router.add_post("/v1/models/{model}/crash", self.crash)
         app.router.add_post("/v1/models/{model}/hang_up", self.hang_up)
         app.router.add_post("/v1/models/{model}:batch", self.batch)
@@ -77,6 +78,14 @@ class StandIn:
         while True:
             await response.write(b"x" * 65536)
             self.written += 65536
+
+    async def broken(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(1 << 20)})
+        await response.prepare(request)
+        await response.write(b"x" * 1000)
+        assert request.transport is not None
+        request.transport.close()
+        return response
 
     async def too_large(self, request: web.Request) -> web.Response:
         response = web.json_response({"error": "too large"}, status=413)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from contextlib import suppress
 
 import pytest
 
@@ -124,8 +126,28 @@ async def test_what_is_odd_or_no_request_at_all_is_answered_and_the_splitter_liv
     content: bytes, status: int
 ) -> None:
     async with stage("a") as scene:
-        assert (await _converse(scene, content)).startswith(f"HTTP/1.1 {status} ".encode())
+        answer = await _converse(scene, content)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        assert len(re.findall(rb"HTTP/1.1 \d{3} ", answer)) == 1
         assert await scene.revision_of("C1") == "a"
+
+
+@in_loop
+async def test_an_answer_that_breaks_off_ends_the_connection_instead_of_looking_whole() -> None:
+    async with stage("a", "b") as scene:
+        scene.weigh(a=50, b=50)
+        content = b"GET /v1/models/m/broken HTTP/1.1\r\nhost: x\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
+        writer.write(content)
+        received = b""
+        with suppress(ConnectionResetError):
+            while part := await asyncio.wait_for(reader.read(65536), 20):
+                received += part
+        assert received.count(b"HTTP/1.1 200") == 1
+        assert len(received) < 1 << 20
+        writer.close()
+        counts = [target.counts.answers for target in scene.routes.targets.values()]
+        assert counts[0] + counts[1] == {("http", "502"): 1}
 
 
 @in_loop
@@ -134,7 +156,7 @@ async def test_garbage_after_a_request_does_not_cost_its_answer() -> None:
         scene.revisions["a"].behaviour["delay"] = 0.1
         answer = await _converse(scene, PREDICT + b"\x00garbage\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200 OK")
-        assert answer.count(b"HTTP/1.1") == 1
+        assert len(re.findall(rb"HTTP/1.1 \d{3} ", answer)) == 1
 
 
 @pytest.mark.parametrize("begin", [b"POST /v1/mod", PREDICT[:-1]])

@@ -24,7 +24,7 @@ from vigil.runtime.child import RestartPolicy
 from vigil.runtime.commands import CommandBuilder, server_command, server_environment
 from vigil.runtime.files import Running, RuntimeFolder, mark_of, running_already
 from vigil.runtime.logfile import tail
-from vigil.runtime.ports import check_free
+from vigil.runtime.ports import address, check_free
 from vigil.runtime.splitter.rpc import RpcSplitter
 from vigil.runtime.status import RuntimeStatus
 from vigil.runtime.supervisor import RuntimeConfig, Supervisor
@@ -146,7 +146,7 @@ class _Daemon:
 
     @property
     def _endpoint(self) -> str:
-        return f"http://{self._config.host}:{self._config.port}"
+        return f"http://{address(self._config.host, self._config.port)}"
 
     def _note(self) -> None:
         """Keep the pid file true: it is how the next supervisor finds what this one left."""
@@ -165,7 +165,7 @@ class _Daemon:
             port=config.port,
             grpc_port=config.grpc_port,
             endpoint=self._endpoint,
-            grpc_endpoint=None if config.grpc_port is None else f"{config.host}:{config.grpc_port}",
+            grpc_endpoint=None if config.grpc_port is None else address(config.host, config.grpc_port),
             draining=self._draining,
             revisions=self._supervisor.revisions(),
         )

@@ -19,7 +19,8 @@ class LogFile:
     def write(self, content: bytes) -> None:
         """Append."""
         self._file.write(content)
-        if content.endswith(b"\n") and self._file.tell() >= self._max_bytes:
+        size = self._file.tell()
+        if size >= self._max_bytes and (content.endswith(b"\n") or size >= 2 * self._max_bytes):
             self._rotate()
 
     def close(self) -> None:

@@ -10,6 +10,11 @@ _FIRST, _LAST = 20_000, 29_999
 """Below the range from which systems take the ports of outgoing connections."""
 
 
+def address(host: str, port: int) -> str:
+    """Return host and port as one word."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_free(host: str, port: int) -> bool:
     """Return whether a server could listen there now."""
     with _probe(host) as probe:

@@ -149,7 +149,7 @@ class Client(asyncio.Protocol):
             self._refuse(_HEAD_TOO_LARGE)
         length = request.header(b"content-length")
         request.length = int(length) if length is not None else None
-        if request.header(b"expect") == b"100-continue":
+        if (request.header(b"expect") or b"").lower() == b"100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -224,6 +224,8 @@ class Client(asyncio.Protocol):
         return self._current is request or request in self._waiting
 
     def _enqueue(self, request: Request) -> None:
+        if self._deaf:
+            return
         self._waiting.append(request)
         if self._task is None:
             self._task = self._front.loop.create_task(self._work())

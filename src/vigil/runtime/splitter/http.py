@@ -116,7 +116,7 @@ class Flow:
             await self._open.wait()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """A request of a client. `body` is None while it is streamed through `channel`."""
 
@@ -142,7 +142,7 @@ class Request:
         return [pair for pair in self.headers if pair[0] not in dropped]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Answer:
     """A response of a revision. `body` is None while it is streamed through `channel`."""
 

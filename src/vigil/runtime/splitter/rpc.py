@@ -5,6 +5,8 @@ from typing import Any
 
 import grpc
 
+from vigil.errors import ContractError
+from vigil.runtime.ports import address
 from vigil.runtime.splitter.entity import ENTITY_HEADER
 from vigil.runtime.splitter.http import Failure
 from vigil.runtime.splitter.routes import Routes, Target
@@ -14,6 +16,9 @@ MAX_MESSAGE_BYTES = 64 << 20
 ANSWER_SECONDS = 60.0
 
 _LIMITS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
+_ONE_LISTENER = ("grpc.so_reuseport", 0)
+"""Without it two programs share a port without a word."""
+
 _SERVICE = "/inference.GRPCInferenceService/"
 _TRUE, _FALSE = b"\x08\x01", b""
 """A message whose first field is a bool."""
@@ -27,13 +32,16 @@ class RpcSplitter:
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._server = grpc.aio.server(options=_LIMITS)
+        self._server = grpc.aio.server(options=[*_LIMITS, _ONE_LISTENER])
         self._server.add_generic_rpc_handlers((_Handler(self),))
         self._channels: dict[int, grpc.aio.Channel] = {}
 
     async def start(self, host: str, port: int) -> int:
         """Listen and return the port."""
-        bound = int(self._server.add_insecure_port(f"{host}:{port}"))
+        try:
+            bound = int(self._server.add_insecure_port(address(host, port)))
+        except RuntimeError as error:
+            raise ContractError(f"cannot listen on {address(host, port)}: choose another --grpc-port") from error
         await self._server.start()
         return bound
 

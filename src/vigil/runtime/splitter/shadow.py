@@ -1,7 +1,6 @@
 """Mirrored traffic: copies of answered requests, sent behind the client's back and dropped rather than queued long."""
 
 import asyncio
-from dataclasses import replace
 
 from vigil.runtime.splitter.http import SHADOW_HEADER, Answer, Request
 from vigil.runtime.splitter.routes import Target
@@ -39,7 +38,7 @@ class Mirror:
         elif self._queue.full():
             mirrored["dropped_queue_full"] += 1
         else:
-            self._queue.put_nowait(replace(request))
+            self._queue.put_nowait(request)
 
     def close(self) -> None:
         """Stop sending."""

@@ -9,16 +9,19 @@ from collections.abc import Callable
 import orjson
 
 from vigil import __version__
+from vigil.errors import ContractError
+from vigil.runtime.ports import address
 from vigil.runtime.splitter.entity import ENTITY_HEADER, entity_of
 from vigil.runtime.splitter.front import Client, Front, Timing
-from vigil.runtime.splitter.http import Failure, Headers, Request
+from vigil.runtime.splitter.http import Answer, Failure, Headers, Request
 from vigil.runtime.splitter.routes import Routes, Target
 from vigil.runtime.splitter.shadow import Mirror, is_mirrored
-from vigil.runtime.splitter.upstream import Broken, NotSent
+from vigil.runtime.splitter.upstream import Broken, Connection, NotSent
 
 REVISION_HEADER = "x-vigil-revision"
 ANSWER_SECONDS = 60.0
 STREAM_SECONDS = 600.0
+_COUNTED_BY_REVISION = (502, 504)
 
 _ENTITY = ENTITY_HEADER.encode()
 _REVISION = REVISION_HEADER.encode()
@@ -41,7 +44,10 @@ class Splitter:
 
     async def start(self, host: str, port: int) -> int:
         """Listen and return the port."""
-        return await self.front.start(host, port)
+        try:
+            return await self.front.start(host, port)
+        except OSError as error:
+            raise ContractError(f"cannot listen on {address(host, port)}: {error.strerror}; choose another") from error
 
     async def drain(self, seconds: float) -> None:
         """Finish what is on the way and take nothing new."""
@@ -73,7 +79,8 @@ class Splitter:
             if self._mirrors and is_mirrored(request):
                 self._mirror(model, target, request)
         except Failure as failure:
-            self._own[str(failure.status)] += 1
+            if failure.status not in _COUNTED_BY_REVISION:
+                self._own[str(failure.status)] += 1
             raise
 
     async def _forward(self, model: str, request: Request, client: Client) -> Target:
@@ -101,22 +108,32 @@ class Splitter:
             seconds = STREAM_SECONDS if request.body is None else ANSWER_SECONDS
             async with asyncio.timeout(seconds):
                 connection, answer = await target.upstream.exchange(request, [])
-            try:
-                await client.relay(answer, [(_REVISION, target.name.encode())], request)
-            except BaseException:
-                connection.close()
-                raise
-            target.upstream.release(connection)
-            self._count(target, str(answer.status))
+            await self._relay(target, connection, answer, request, client)
             target.counts.latency.add(time.perf_counter() - started)
         except TimeoutError as error:
             self._count(target, "504")
             raise Failure(504, "timeout", f"the revision did not answer within {seconds:g} seconds") from error
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionResetError):
             self._count(target, "499")
             raise
         finally:
             target.in_flight -= 1
+
+    async def _relay(
+        self, target: Target, connection: Connection, answer: Answer, request: Request, client: Client
+    ) -> None:
+        """Send an answer to the client; one that breaks off cannot be repeated, and ends the client's connection."""
+        try:
+            await client.relay(answer, [(_REVISION, target.name.encode())], request)
+        except Broken as error:
+            self._count(target, "502")
+            target.fail()
+            raise ConnectionAbortedError("the answer broke off") from error
+        except BaseException:
+            connection.close()
+            raise
+        target.upstream.release(connection)
+        self._count(target, str(answer.status))
 
     @staticmethod
     def _count(target: Target, code: str) -> None:
