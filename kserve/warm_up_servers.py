@@ -1,4 +1,4 @@
-"""Starts both servers on a bundle, asks them, and stops them; usage: warm_up.py BUNDLE."""
+"""Starts both servers on a bundle, asks them, and stops them; usage: warm_up_servers.py BUNDLE."""
 
 import http.client
 import json
