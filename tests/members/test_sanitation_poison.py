@@ -19,7 +19,7 @@ from tests.features.handbook import needs_handbook
 from tests.members.test_sanitation import left_out, usual_rows
 from vigil.clock import DAY
 from vigil.errors import ContractError
-from vigil.members.base import FRAUD, FeatureMatrix, TooFewLabels, TrainingRows
+from vigil.members.base import FRAUD, LEGITIMATE, FeatureMatrix, TooFewLabels, TrainingRows
 from vigil.members.fitting.sanitation.labels import LabelScreen, screen_labels
 from vigil.members.fitting.sanitation.sanitize import Sanitized, sanitize
 from vigil.members.fitting.sanitation.settings import LabelSettings, SanitationSettings
@@ -205,6 +205,15 @@ def test_legitimate_rows_that_are_called_frauds_are_found() -> None:
     assert mistaken <= 0.005
 
 
+@needs_handbook
+def test_of_half_the_frauds_called_legitimate_a_third_is_found() -> None:
+    poisoned = attacked("frauds_called_legitimate")
+    found, mistaken = label_shares(poisoned, label_screened(poisoned))
+    print(f"frauds_called_legitimate: {found:.1%} found, {mistaken:.2%} of the other labels contradicted by mistake")
+    assert found >= 0.33
+    assert mistaken <= 0.005
+
+
 def labelled_rows(flipped: int) -> TrainingRows:
     """Frauds are large amounts; the last `flipped` legitimate rows are called frauds."""
     rows = usual_rows(3000)
@@ -215,8 +224,14 @@ def labelled_rows(flipped: int) -> TrainingRows:
     return TrainingRows(FeatureMatrix(values, rows.matrix.names), rows.times, labels)
 
 
-def test_labels_that_fit_are_not_contradicted() -> None:
+def test_of_labels_that_fit_hardly_any_is_contradicted() -> None:
     screen = screen_labels(labelled_rows(flipped=0), LabelSettings())
+    assert isinstance(screen, LabelScreen)
+    assert screen.suspects.num_rows <= 0.002 * len(screen.kept)
+
+
+def test_labels_that_fit_are_not_contradicted_where_near_certainty_is_asked_for() -> None:
+    screen = screen_labels(labelled_rows(flipped=0), LabelSettings(likeness=1.0))
     assert isinstance(screen, LabelScreen)
     assert screen.suspects.num_rows == 0
 
@@ -229,12 +244,26 @@ def test_contradicted_labels_are_reported_and_their_rows_kept_unless_asked_other
     assert len(reported.training_rows(rows)) == len(rows)
 
 
-@pytest.mark.parametrize(("exclude", "left"), [("fraud", True), ("legitimate", False), ("both", True)])
-def test_only_the_labels_that_were_asked_for_are_left_out(exclude: str, left: bool) -> None:
+@pytest.mark.parametrize(("exclude", "least"), [("fraud", 27), ("legitimate", 0), ("both", 27)])
+def test_only_the_labels_that_were_asked_for_are_left_out(exclude: str, least: int) -> None:
     rows = labelled_rows(flipped=30)
     screen = screen_labels(rows, LabelSettings.model_validate({"exclude": exclude}))
     assert isinstance(screen, LabelScreen)
-    assert (len(screen.training_rows(rows)) < len(rows)) == left
+    left_out_labels = rows.labels[~screen.kept]
+    assert (left_out_labels == FRAUD).sum() >= least
+    assert exclude == "both" or set(left_out_labels.tolist()) <= {int(exclude == "fraud")}
+
+
+def test_frauds_called_legitimate_are_found_where_they_are_as_many_as_those_called_fraud() -> None:
+    rows = labelled_rows(flipped=0)
+    frauds = np.flatnonzero(rows.labels == FRAUD)
+    labels = rows.labels.copy()
+    labels[frauds[::2]] = LEGITIMATE
+    flipped = TrainingRows(rows.matrix, rows.times, labels)
+    screen = screen_labels(flipped, LabelSettings(exclude="legitimate"))
+    assert isinstance(screen, LabelScreen)
+    assert (~screen.kept[frauds[::2]]).mean() >= 0.5
+    assert (~screen.kept).sum() <= len(frauds[::2]) + 0.005 * len(rows)
 
 
 def test_too_many_contradicted_labels_are_a_failure() -> None:

@@ -52,26 +52,26 @@ def screen_labels(rows: TrainingRows, settings: LabelSettings) -> LabelScreen | 
         reason = f"{frauds} labelled frauds are too few to judge labels by, it needs {settings.least_frauds}"
         return TooFewLabels("label_screen", frauds, settings.least_frauds, reason)
     labelled = int((rows.labels != UNKNOWN).sum())
-    probabilities = _probabilities(rows, settings)
-    legitimate = (rows.labels == LEGITIMATE) & (probabilities >= settings.surely_fraud)
-    limit = settings.unsupported_lift * frauds / labelled
-    fraud = (rows.labels == FRAUD) & (probabilities <= limit)
+    found = _contradicted(rows, settings)
     texts = (
-        f"probability of fraud, out of fold, is at least {settings.surely_fraud:g}",
-        f"probability of fraud, out of fold, is at most {limit:.2g}",
+        f"probability of fraud, out of fold, is at least {found.sure:.2g}",
+        f"probability of fraud, out of fold, is at most {found.unsupported:.2g}",
     )
     excluded = np.zeros(len(rows), dtype=bool)
-    for label, mask in (("legitimate", legitimate), ("fraud", fraud)):
+    for label, mask in (("legitimate", found.legitimate), ("fraud", found.fraud)):
         if settings.exclude in (label, "both"):
             excluded |= mask
     return LabelScreen(
         suspects=excluded_table(
             rows.times,
-            [one_text(FLIPPED_TO_LEGITIMATE, legitimate, texts[0]), one_text(FLIPPED_TO_FRAUD, fraud, texts[1])],
+            [
+                one_text(FLIPPED_TO_LEGITIMATE, found.legitimate, texts[0]),
+                one_text(FLIPPED_TO_FRAUD, found.fraud, texts[1]),
+            ],
         ),
         kept=~excluded,
-        failure=_failure(int((legitimate | fraud).sum()) / labelled, settings),
-        probabilities=probabilities,
+        failure=_failure(int(found.any.sum()) / labelled, settings),
+        probabilities=found.probabilities,
     )
 
 
@@ -79,6 +79,43 @@ def _failure(share: float, settings: LabelSettings) -> str | None:
     if share <= settings.most:
         return None
     return f"{share:.1%} of the labels are contradicted, at most {settings.most:.1%} may be: find out who gave them"
+
+
+@dataclass(frozen=True, eq=False)
+class _Contradicted:
+    """Which labels are contradicted, and from which probabilities on."""
+
+    probabilities: NDArray[np.float64]
+    legitimate: NDArray[np.bool_]
+    fraud: NDArray[np.bool_]
+    sure: float
+    unsupported: float
+
+    @property
+    def any(self) -> NDArray[np.bool_]:
+        """The rows whose label is contradicted."""
+        return self.legitimate | self.fraud
+
+
+def _contradicted(rows: TrainingRows, settings: LabelSettings) -> _Contradicted:
+    """Return the labels that the models contradict.
+
+    A row is surely fraud if it looks like one nearly as much as the labelled frauds do on average: where many frauds
+    are called legitimate, no row can look like one with near certainty.
+    """
+    is_fraud = rows.labels == FRAUD
+    prior = float(is_fraud.sum() / (rows.labels != UNKNOWN).sum())
+    probabilities = _probabilities(rows, settings)
+    average = float(probabilities[is_fraud].mean())
+    sure = min(settings.surely_fraud, max(settings.likeness * average, settings.least_lift * prior))
+    unsupported = settings.unsupported_lift * prior
+    return _Contradicted(
+        probabilities=probabilities,
+        legitimate=(rows.labels == LEGITIMATE) & (probabilities >= sure),
+        fraud=is_fraud & (probabilities <= unsupported),
+        sure=sure,
+        unsupported=unsupported,
+    )
 
 
 def _probabilities(rows: TrainingRows, settings: LabelSettings) -> NDArray[np.float64]:

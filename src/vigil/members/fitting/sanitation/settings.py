@@ -111,7 +111,18 @@ class LabelSettings(_Settings):
     folds: int = Field(default=3, ge=2, le=20)
     rounds: int = Field(default=60, ge=1, description="trees of each model")
     least_frauds: int = Field(default=50, ge=2, description="labelled frauds below which labels are not judged")
-    surely_fraud: float = Field(default=0.9, gt=0.5, le=1, description="probability that contradicts `legitimate`")
+    surely_fraud: float = Field(
+        default=0.9,
+        gt=0.5,
+        le=1,
+        description="probability that contradicts `legitimate`, at most: less where labelled frauds have little more",
+    )
+    likeness: float = Field(
+        default=0.75, gt=0, le=1, description="share of the labelled frauds' mean probability that contradicts as well"
+    )
+    least_lift: float = Field(
+        default=10.0, gt=1, description="multiple of the share of frauds, below which nothing contradicts `legitimate`"
+    )
     unsupported_lift: float = Field(
         default=2.0, gt=0, description="multiple of the share of frauds, up to which a probability contradicts `fraud`"
     )
