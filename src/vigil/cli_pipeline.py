@@ -145,8 +145,12 @@ def run(
     compiled = load_pipeline(_file(pipeline))
     wanted = Wanted(use_case, data, source, tuple(param or ()), where=str(runs))
     request = LocalRequest(compiled, filled_arguments(compiled, wanted, Purpose.HERE), runs, retries)
-    with run_view(Console()) as show:
-        done = run_local(request, watch=show)
+    try:
+        with run_view(Console()) as show:
+            done = run_local(request, watch=show)
+    except KeyboardInterrupt:
+        typer.echo("stopped: nothing that the run had started goes on", err=True)
+        raise typer.Exit(130) from None
     _print_end(done, as_json=False)
 
 

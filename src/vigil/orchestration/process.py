@@ -30,13 +30,20 @@ def run_process(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
         try:
             yield process
         finally:
-            if process.poll() is None:
-                _end_group(process)
-            if process.returncode:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            if process.stdin:
-                process.stdin.close()
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        if process.poll() is None:
+            _end_group(process)
+    finally:
+        # Also when someone who cannot wait presses Ctrl-C again.
+        if process.returncode != 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        if process.stdin:
+            process.stdin.close()
 
 
 def _start(folder: Path, scratch: Path) -> "subprocess.Popen[bytes]":
