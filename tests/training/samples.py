@@ -70,7 +70,7 @@ def write_raw(folder: Path) -> Path:
     incidents = [
         {"kind": "large_amounts", "share": 0.02},
         {"kind": "compromised_terminal", "count": 2, "share": 0.9, "days": 30},
-        {"kind": "silent_feed", "feeds": ["transaction"], "hours": 20, "start_day": 12},
+        {"kind": "silent_feed", "feeds": ["transaction"], "hours": 20, "start_day": 15},
     ]
     chain = {"sites": 4, "customers_per_site": 80, "products": 20}
     simulated = simulate(preset("quiet", {"days": 42, "seed": 5, "chain": chain, "incidents": incidents}))
@@ -82,6 +82,7 @@ class Task:
     """The folders of one run of all steps, each made by its component's own function."""
 
     def __init__(self, root: Path, wanted: UseCase) -> None:
+        root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.use_case = wanted
         self.text = wanted.text
@@ -95,7 +96,7 @@ class Task:
         return known[name]
 
     def folder(self, name: str) -> Path:
-        return self.root / name
+        return Path(self.at(name).uri)
 
     def prepare(self, raw: Path, data_version: str = "") -> None:
         validate_ingest.python_func(
