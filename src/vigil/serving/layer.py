@@ -61,6 +61,8 @@ class Route:
     content_types: tuple[str, ...] = ("application/json",)
     """Accepted besides none at all; empty: the route takes no body."""
     method: str = "POST"
+    is_batch: bool = False
+    """Whether it has the time of a batch."""
 
 
 class Layer:
@@ -101,7 +103,7 @@ class Layer:
         started = time.perf_counter()
         self._metrics.enter()
         try:
-            answer, reason = await self._answer(route, request, send)
+            answer, reason = await self._answer(route, request)
         except ClientGone:
             answer, reason = None, "client_gone"
         finally:
@@ -111,10 +113,10 @@ class Layer:
         if answer is not None and answer.status:
             await self._send(request, answer, send)
 
-    async def _answer(self, route: Route, request: Request, send: Send) -> tuple[Answer, str]:
+    async def _answer(self, route: Route, request: Request) -> tuple[Answer, str]:
         try:
             self._admit(route, request)
-            async with asyncio.timeout(self._options.request_timeout_seconds):
+            async with asyncio.timeout(self._seconds(route)):
                 answer = await self._run(route, request)
                 return answer, "ok" if answer.status < 400 else "refused"
         except ClientGone:
@@ -122,6 +124,9 @@ class Layer:
         except Exception as error:  # noqa: BLE001 - the last line: whatever it is, the client gets an answer
             refusal = self._refusal(error, request)
             return refuse(refusal), refusal.kind.code
+
+    def _seconds(self, route: Route) -> float:
+        return self._options.batch_timeout_seconds if route.is_batch else self._options.request_timeout_seconds
 
     def _refusal(self, error: Exception, request: Request) -> Refusal:
         if isinstance(error, TimeoutError) and not request.complete:

@@ -29,6 +29,7 @@ class ServerOptions:
     max_rows: int = 50_000
     max_concurrency: int = 64
     request_timeout_seconds: float = 10.0
+    batch_timeout_seconds: float = 60.0
     drain_seconds: float = 5.0
     shutdown_seconds: float = 20.0
     threads: int = 2
@@ -47,6 +48,7 @@ _HELP = {
     "max_rows": "most rows of a request; more is answered with 413",
     "max_concurrency": "requests worked on at once; more are answered with 429",
     "request_timeout_seconds": "time for a request from its first byte to its answer; more is answered with 504",
+    "batch_timeout_seconds": "the same for a batch",
     "drain_seconds": "after SIGTERM: how long to be unready but go on accepting requests",
     "shutdown_seconds": "after that: how long requests that are under way may take",
     "threads": "threads for batches and for the state store",
@@ -78,7 +80,14 @@ def _check(options: ServerOptions) -> None:
     for name in ("model_name", "revision"):
         if not _NAME.fullmatch(getattr(options, name)):
             raise ContractError(f"--{name} {getattr(options, name)!r}: letters, digits, dot, dash and underscore")
-    for name in ("max_body_bytes", "max_rows", "max_concurrency", "request_timeout_seconds", "threads"):
+    for name in (
+        "max_body_bytes",
+        "max_rows",
+        "max_concurrency",
+        "request_timeout_seconds",
+        "batch_timeout_seconds",
+        "threads",
+    ):
         if getattr(options, name) <= 0:
             raise ContractError(f"--{name} is {getattr(options, name)}: it must be greater than 0")
     if "/" in options.revision or os.sep in options.revision:

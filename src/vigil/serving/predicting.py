@@ -117,7 +117,7 @@ class Predictor(Served):
         path = f"/v1/models/{self.name}"
         return {
             f"{path}/schema": Route("v1", "schema", self._schema, (), "GET"),
-            f"{path}:vectors": Route("vectors", "vectors", self._vectors, (VECTORS,)),
+            f"{path}:vectors": Route("vectors", "vectors", self._vectors, (VECTORS,), is_batch=True),
         }
 
     def get_input_types(self) -> list[dict[str, Any]]:

@@ -125,7 +125,7 @@ class Transformer(Served):
         """Return the routes for batches, for other events and for the schema."""
         path = f"/v1/models/{self.name}"
         return {
-            f"{path}:batch": Route("arrow", "batch", self._batch, (ARROW,)),
+            f"{path}:batch": Route("arrow", "batch", self._batch, (ARROW,), is_batch=True),
             f"{path}/events": Route("v1", "events", self._events),
             f"{path}/schema": Route("v1", "schema", self._show_schema, (), "GET"),
         }
@@ -234,7 +234,8 @@ class Transformer(Served):
     async def _hand_on(self, vectors: Vectors, headers: Headers | None) -> bytes:
         started = time.perf_counter()
         sent = {"content-type": VECTORS, **trace_of(headers or {})}
-        seconds = self.options.request_timeout_seconds
+        options = self.options
+        seconds = options.batch_timeout_seconds if vectors.arrow else options.request_timeout_seconds
         reply = await self._hop.ask("POST", self._path, pack(vectors), sent, seconds)
         self.metrics.stage("predictor", time.perf_counter() - started)
         return check_reply(reply)
