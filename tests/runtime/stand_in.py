@@ -1,19 +1,18 @@
 """A small HTTP server that takes the place of a ModelServer where the tests are about supervisor and splitter.
 
-As a script it understands the flags of both servers and does what `behaviour.json` in the model's folder says.
+As a script it understands the transformer's flags and does what `behaviour.json` in the model's folder says.
 """
 
 import argparse
 import asyncio
-import json
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
+from tests.runtime.stand_in_predictor import told
 
 
 class StandIn:
@@ -102,16 +101,6 @@ class StandIn:
         return web.Response()
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["predictor", "transformer"])
-    for name in ("model_name", "model_dir", "model_version", "revision", "host", "predictor_host"):
-        parser.add_argument(f"--{name}")
-    parser.add_argument("--http_port", type=int)
-    parser.add_argument("--grpc_port", type=int)
-    return parser.parse_args()
-
-
 async def _serve(arguments: argparse.Namespace, behaviour: dict[str, Any]) -> None:
     name, port = arguments.revision, arguments.http_port
     stand_in = StandIn(name, **behaviour)
@@ -128,11 +117,7 @@ async def _serve(arguments: argparse.Namespace, behaviour: dict[str, Any]) -> No
 
 
 def main() -> None:
-    arguments = _arguments()
-    behaviour = json.loads((Path(arguments.model_dir) / "behaviour.json").read_text())
-    if message := behaviour.get(f"{arguments.role}_dies"):
-        print(message, file=sys.stderr)
-        sys.exit(7)
+    arguments, behaviour = told("transformer")
     asyncio.run(_serve(arguments, behaviour))
 
 

@@ -31,6 +31,10 @@ def test_a_v2_body_names_the_same_entity_as_a_v1_body() -> None:
     assert entity_of(json.dumps({"inputs": columns}).encode()) == "C1"
 
 
+def test_an_event_goes_where_its_entity_goes() -> None:
+    assert entity_of(b'{"events": [{"kind": "verdict", "card_id": "K1"}]}') == "K1"
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"ARROW1", b'{"instances": 3}', b'{"inputs": [3, {"name": []}]}', b'{"instances": []}']
 )

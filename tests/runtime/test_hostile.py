@@ -70,6 +70,7 @@ def test_broken_requests_are_answered_or_cut_and_never_a_failure_of_ours(
                 for statuses in await asyncio.gather(*(_send(scene, content) for content in batch)):
                     assert not [status for status in statuses if status >= 500], batch
             assert await scene.revision_of("C1") == "a"
+            assert scene.splitter.front.is_sweeping
             await eventually(lambda: len(scene.splitter.front.clients) <= 1)
             assert scene.routes.targets["a"].in_flight == 0
 

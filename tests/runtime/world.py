@@ -44,7 +44,8 @@ def stand_in_command(role: Role, launch: Launch) -> list[str]:
     }
     if role is Role.TRANSFORMER:
         flags["predictor_host"] = f"127.0.0.1:{launch.predictor.http}"
-    command = [sys.executable, "-m", "tests.runtime.stand_in", role.value]
+    module = "tests.runtime.stand_in" if role is Role.TRANSFORMER else "tests.runtime.stand_in_predictor"
+    command = [sys.executable, "-m", module]
     return command + [f"--{name}={value}" for name, value in flags.items()]
 
 

@@ -81,7 +81,12 @@ class Child:
         loop = asyncio.get_running_loop()
         while self.failure is None:
             started = loop.time()
-            code = await self._run()
+            try:
+                code = await self._run()
+            except OSError as error:
+                self.failure = f"the {self._plan.log.path.stem} cannot be started: {error}"
+                self._on_change()
+                return
             if loop.time() - started > self._policy.stable_seconds:
                 self.crashes = 0
             self.crashes += 1

@@ -10,14 +10,14 @@ KEYS = ("customer_id", "card_id", "terminal_id", "site_id")
 
 
 def entity_of(body: bytes) -> str | None:
-    """Return the entity of the first instance in a V1 or V2 body, or None where there is none to be seen."""
+    """Return the entity of the first instance or event in a body, or None where there is none to be seen."""
     if not body.startswith(b"{"):
         return None
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    instances = document.get("instances")
+    instances = document.get("instances", document.get("events"))
     if instances is not None:
         return _first_key(_first(instances))
     columns = document.get("inputs")

@@ -173,6 +173,8 @@ class Client(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Close the connection if the client has been silent for too long."""
         timing = self._front.timing
+        if self._deaf:
+            return
         if self._incoming is not None:
             silent_since = self._last if self._headers_done else self._began
             if now - silent_since > timing.stall_seconds and not self._incoming.channel.paused:
@@ -315,6 +317,11 @@ class Front:
         self._server = await self.loop.create_server(lambda: Client(self), host, port, backlog=1024)
         self._sweeper = self.loop.create_task(self._sweep())
         return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether silent clients are still looked for."""
+        return self._sweeper is not None and not self._sweeper.done()
 
     async def drain(self, seconds: float) -> None:
         """Take no new connection, let the requests on the way finish for at most `seconds`, close everything."""

@@ -94,7 +94,7 @@ class Splitter:
             except NotSent:
                 target.fail()
             except Broken as error:
-                target.fail()
+                target.on_failure()
                 if not _is_repeatable(request):
                     self._count(target, "502")
                     raise Failure(502, "revision_lost", "the revision went away before it answered") from error
