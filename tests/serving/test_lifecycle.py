@@ -16,9 +16,16 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as service
 
 from tests.serving.processes import MODEL, RELEASE, Served, serve, serve_pair
-from tests.serving.samples import as_json, decider, instances, transactions, vectors
+from tests.serving.samples import as_json, decider, features_offline, instances, transactions, vectors
 from tests.serving.test_refusals import check
+from vigil.clock import to_micros
+from vigil.contracts.events import Transaction, to_table
 from vigil.decisions.log import read_decisions
+from vigil.errors import ContractError
+from vigil.features.engine import new_state, run
+from vigil.features.log import EventLog
+from vigil.features.states import write_states
+from vigil.serving.options import parse_options
 
 pytestmark = pytest.mark.xdist_group("serving-lifecycle")
 
@@ -180,13 +187,37 @@ def test_a_port_in_use_is_told_with_a_cure(tmp_path: Path) -> None:
             assert "give another --http_port" in second.errors
 
 
-def test_wrong_flags_are_refused(tmp_path: Path) -> None:
-    with serve("predictor", tmp_path, workers=2) as predictor:
-        assert predictor.process.wait(timeout=120) == 78
-        assert "--workers must be 1" in predictor.errors
-    with serve("transformer", tmp_path) as transformer:
-        assert transformer.process.wait(timeout=120) == 78
-        assert "--predictor_host is missing" in transformer.errors
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--workers", "2"], "--workers must be 1"),
+        (["--max_rows", "0"], "--max_rows is 0"),
+        (["--revision", "../up"], "--revision"),
+        (["--model_name", "a b"], "--model_name"),
+    ],
+)
+def test_wrong_flags_are_refused(flags: list[str], text: str) -> None:
+    with pytest.raises(ContractError, match=text):
+        parse_options(flags, drain_seconds=5)
+
+
+def test_flags_have_kserves_names_and_ours() -> None:
+    options = parse_options(["--http_port", "9", "--revision", "r-1", "--enable_grpc", "false"], drain_seconds=5)
+    assert (options.http_port, options.revision, options.enable_grpc, options.drain_seconds) == (9, "r-1", False, 5)
+    with pytest.raises(SystemExit):
+        parse_options(["--no_such_flag", "1"], drain_seconds=5)
+
+
+def test_a_new_store_starts_from_the_sealed_states_of_the_training(tmp_path: Path) -> None:
+    events = transactions("past", 30, seed=12)
+    program = decider().schema.compile()
+    state = new_state(program)
+    run(program, EventLog.of({"transaction": to_table(Transaction, list(events[:-1]))}), state)
+    write_states(tmp_path / "states", program, state, until=to_micros(events[-1].event_time))
+    with serve_pair(tmp_path, feature_state=tmp_path / "states") as (_, transformer):
+        (decision,) = transformer.predict(as_json(events[-1])).json()["predictions"]
+    matrix = features_offline(events)
+    assert decision["score"] == decider().ensemble.score(matrix).score[-1]
 
 
 @pytest.mark.parametrize("module", ["predicting", "transforming", "server"])
