@@ -24,8 +24,8 @@ _EXTREMES, _EDGES, _FENCE = 1e-4, 1e-3, 3.0
 """The network sees values up to the extremes, if they are not beyond that multiple of the edges.
 
 Where most values are zero, the few others reach far: cut at their edge, whether one row in a thousand more or less is
-screened out would decide how far the network sees, and that is worth .15 average precision. The fence keeps a single
-absurd value from spoiling the training.
+screened out would decide how far the network sees, and scores depend much on that. The fence keeps a single absurd
+value from spoiling the training.
 """
 _CODES = {"linear": LINEAR, "relu": RELU, "tanh": TANH}
 
@@ -58,9 +58,9 @@ def _scaling(values: Matrix) -> Scaling:
     quarter, centre, three_quarters = np.quantile(exact, [0.25, 0.5, 0.75], axis=0)
     spread = usable_spread((three_quarters - quarter) / _NORMAL_BOX, values)
     scaled = (exact - centre) / spread
-    low, high = np.quantile(scaled, [_EXTREMES, 1 - _EXTREMES], axis=0)
-    lower, higher = _FENCE * np.quantile(scaled, [_EDGES, 1 - _EDGES], axis=0)
-    return Scaling(centre, spread, np.maximum(low, lower), np.minimum(high, higher), usual_error=np.ones(len(centre)))
+    least, lower, upper, most = np.quantile(scaled, [_EXTREMES, _EDGES, 1 - _EDGES, 1 - _EXTREMES], axis=0)
+    low, high = np.maximum(least, _FENCE * lower), np.minimum(most, _FENCE * upper)
+    return Scaling(centre, spread, low, high, usual_error=np.ones(len(centre)))
 
 
 def _inputs(values: Matrix, scaling: Scaling) -> Matrix:
