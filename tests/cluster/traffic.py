@@ -105,26 +105,29 @@ class Load:
 
     versions: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    started: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
 def steady_load(ingress: str, url: str) -> Iterator[Load]:
-    """Send one request after the other from another thread, and record each answer."""
-    load, stop = Load(), threading.Event()
+    """Send one request after the other from another thread, and record each answer; the first has come already."""
+    load, stop, events = Load(), threading.Event(), make_events(5_000, 5, "load")
 
     def send() -> None:
         with Endpoint(ingress, url) as endpoint:
-            for number, event in enumerate(make_events(100_000, 5, "load")):
+            for number, event in enumerate(events):
                 if stop.wait(0.05):
                     return
                 try:
                     load.versions += [item["model_version"] for item in endpoint.predict([event])]
                 except (AssertionError, OSError, http.client.HTTPException) as error:
                     load.failures.append(f"request {number}: {error!r}")
+                load.started.set()
 
     thread = threading.Thread(target=send)
     thread.start()
     try:
+        assert load.started.wait(60)
         yield load
     finally:
         stop.set()
