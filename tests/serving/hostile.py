@@ -1,4 +1,4 @@
-"""What a hostile or broken client sends: valid bodies, mutated from a seed; and a client that sends bytes as they are."""
+"""What a hostile client sends: valid bodies, mutated from a seed; and a client that sends bytes as they are."""
 
 import asyncio
 import json
@@ -321,7 +321,9 @@ def transformer_targets() -> list[Target]:
             _binary("amount", "FP64", [2], np.array([1.0, 2.0]).tobytes()),
         ]
     )
-    cloud_event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {"instances": events[:1]}}
+    cloud_event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "time": events[0]["event_time"]}
+    ce_headers = tuple((f"ce-{name}", value) for name, value in cloud_event.items())
+    cloud_event["data"] = {"instances": events[:1]}
     return [
         Target("transformer", f"{path}:predict", JSON, {"instances": events}),
         Target("transformer", f"{path}:explain", JSON, {"instances": events[:2]}),
@@ -332,6 +334,7 @@ def transformer_targets() -> list[Target]:
             "transformer", f"{path}:batch", ARROW, None, stream(to_table(Transaction, list(transactions("hb", 40))))
         ),
         Target("transformer", f"{path}:predict", "application/cloudevents+json", cloud_event),
+        Target("transformer", f"{path}:predict", JSON, {"instances": events[:2]}, b"", ce_headers),
     ]
 
 

@@ -1,7 +1,6 @@
-"""Thousands of hostile requests on every route: no 5xx, no hang, nothing of the inside told, and all well afterwards."""
+"""Thousands of hostile requests on every route: no 5xx, no hang, nothing of the inside, and all well afterwards."""
 
 import asyncio
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import orjson
 import psutil
 import pyarrow as pa
@@ -41,7 +41,17 @@ TRANSFORMER_SHOTS, PREDICTOR_SHOTS, GRPC_SHOTS, PATH_SHOTS = 2_800, 1_800, 600, 
 MOST_GROWTH = 150 << 20
 """Bytes that a server may keep after all of this: allocators do not give everything back."""
 
-LEAKS = ("Traceback", "site-packages", 'File "', ".py", "0x7f", SECRET, str(Path(sys.prefix)), os.getcwd(), "pydantic")
+LEAKS = (
+    "Traceback",
+    "site-packages",
+    'File "',
+    ".py",
+    "0x7f",
+    SECRET,
+    str(Path(sys.prefix)),
+    str(Path.cwd()),
+    "pydantic",
+)
 MISTAKES = {400, 404, 405, 408, 413, 415, 422}
 
 
@@ -235,15 +245,13 @@ def test_a_compressed_batch_cannot_grow_beyond_all_measure(
     pair: tuple[Served, Served], ports: dict[str, int], before: dict[str, Any], compression: str
 ) -> None:
     rows = 40_000_000
-    bomb = stream(pa.table({"amount": pa.array([0.0]).take(pa.array([0] * 1)).slice(0, 0)}))
-    zeros = pa.Array.from_buffers(pa.float64(), rows, [None, pa.allocate_buffer(8 * rows)])
-    bomb = stream(pa.table({"amount": zeros}), compression=compression)
+    bomb = stream(pa.table({"amount": np.zeros(rows)}), compression=compression)
     assert len(bomb) < MAX_BODY
     early = memory(pair[1])
     shot = Shot("transformer", "POST", f"/v1/models/{MODEL}:batch", bomb, (("content-type", ARROW),))
     reply = asyncio.run(fire(ports, shot))
     check(shot, reply)
-    assert reply.status in (413, 415, 422)
+    assert reply.status == 415
     assert memory(pair[1]) - early < MOST_GROWTH
     assert_well(pair, before)
 

@@ -238,6 +238,24 @@ def test_a_cloud_event_is_answered_by_a_cloud_event(transformer: Served) -> None
     check(answer.json()["predictions"][0], expected([event])[0])
 
 
+def test_a_structured_cloud_event_is_answered_by_a_structured_one(transformer: Served) -> None:
+    event = transactions("structured", 1, seed=9)[0]
+    document = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "till",
+        "type": "sale",
+        "data": {"instances": [as_json(event)]},
+    }
+    headers = {"content-type": "application/cloudevents+json", "x-request-id": "asked-1"}
+    answer = transformer.post(f"{transformer.path}:predict", document, **headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/cloudevents+json"
+    told = answer.json()
+    assert (told["specversion"], told["id"], told["type"]) == ("1.0", "asked-1", "io.kserve.inference.response")
+    check(told["data"]["predictions"][0], expected([event])[0])
+
+
 def test_the_schema_tells_how_to_ask(predictor: Served, transformer: Served) -> None:
     told = predictor.http.get(f"{predictor.path}/schema").json()
     assert told["bundle"] == decider().bundle

@@ -275,4 +275,10 @@ def test_a_cloud_event_with_a_mistake_is_refused_in_our_shape(transformer: Serve
     answer = transformer.post(f"{transformer.path}:predict", {"instances": [EVENT | {"amount": "x"}]}, **headers)
     check(answer, 422, "invalid", "amount", 0)
     answer = transformer.post(f"{transformer.path}:predict", {}, **{"ce-specversion": "9"})
-    check(answer, 400, "malformed", "instances")
+    check(answer, 400, "malformed", "ce-specversion")
+    structured = {"specversion": "1.0", "id": "1", "source": "s", "type": "t"}
+    kind = {"content-type": "application/cloudevents+json"}
+    for body, field in ((structured, "data"), ({**structured, "id": 3}, "id"), ({"data": {}}, "specversion")):
+        check(transformer.post(f"{transformer.path}:predict", body, **kind), 400, "malformed", field)
+    body = {**structured, "data": {"instances": [EVENT | {"amount": "x"}]}}
+    check(transformer.post(f"{transformer.path}:predict", body, **kind), 422, "invalid", "amount", 0)

@@ -142,7 +142,7 @@ class SingleRow:
     def __init__(self, event: Event) -> None:
         self._kind = event.kind
         self._time = to_micros(event.event_time)
-        self._values: dict[str, Any] = dict(event)
+        self._values = event.__dict__
 
     def keys(self, columns: tuple[str, ...]) -> tuple[str | None, ...]:
         """Return the values of key columns; None where there is none."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from kserve import InferRequest
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -125,6 +126,29 @@ def _trace(context: Any) -> dict[str, str]:  # noqa: ANN401
     return trace_of(given)
 
 
+class _Decoding(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
+    """Answers bytes that are no message as a mistake of the client; gRPC would quote the decoder's exception."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:  # noqa: ANN401 - gRPC's types
+        """Return the handler of the method, with a decoder that does not raise."""
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        def decode(raw: bytes) -> Any:  # noqa: ANN401
+            try:
+                return handler.request_deserializer(raw)
+            except DecodeError:
+                return None
+
+        async def answer(request: Any, context: Any) -> Any:  # noqa: ANN401
+            if request is None:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are no message of this method")
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(answer, decode, handler.response_serializer)
+
+
 def grpc_server(model: Served, dataplane: DataPlane, address: str) -> grpc.aio.Server:
     """Return a server that listens on `address`, not started yet."""
     limit = model.options.max_body_bytes
@@ -133,7 +157,7 @@ def grpc_server(model: Served, dataplane: DataPlane, address: str) -> grpc.aio.S
         ("grpc.max_receive_message_length", limit),
         ("grpc.so_reuseport", 0),
     ]
-    server = grpc.aio.server(options=options)
+    server = grpc.aio.server(options=options, interceptors=[_Decoding()])
     service.add_GRPCInferenceServiceServicer_to_server(Service(model, dataplane), server)
     server.add_insecure_port(address)
     return server

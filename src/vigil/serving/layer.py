@@ -1,7 +1,7 @@
 """Our layer in front of kserve's app: the routes that carry the load, limits, and none of the stock app's open doors.
 
 The routes call the same kserve.Model object as the stock app does. What is left to the stock app are the routes that
-describe the server, and CloudEvents; its errors are put into our shape.
+describe the server; its errors are put into our shape.
 """
 
 import asyncio
@@ -15,7 +15,9 @@ import orjson
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
+from vigil.serving.cloud_events import STRUCTURED, is_cloud_event, read_cloud_event
 from vigil.serving.http import (
+    REQUEST_ID,
     Answer,
     App,
     ClientGone,
@@ -143,15 +145,17 @@ class Layer:
         if self._metrics.in_flight > self._options.max_concurrency:
             raise Refusal(OVERLOADED, "the server has as much work as it can do: try again after a pause")
         given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if route.content_types and given and given not in (*route.content_types, *_events(route)):
+        if route.content_types and given and given not in _content_types(route):
             raise Refusal(WRONG_TYPE, f"send {' or '.join(route.content_types)}", "content-type")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Refusal(WRONG_TYPE, "send the body as it is, not compressed", "content-encoding")
 
     async def _run(self, route: Route, request: Request) -> Answer:
-        if route.protocol == "v1" and _is_cloud_event(request):
-            return await self._through_stock(request, await request.body())
-        return await route.handle(request)
+        if not (_takes_events(route) and is_cloud_event(request.headers)):
+            return await route.handle(request)
+        event = read_cloud_event(request.headers, await request.body())
+        answer = await route.handle(event.request(request))
+        return event.answer(answer, self._options.model_name, request.trace[REQUEST_ID])
 
     async def _side(self, request: Request, send: Send) -> None:
         """Answer what carries no load: probes, metrics, descriptions, and whatever does not exist."""
@@ -160,7 +164,7 @@ class Layer:
             if method == "GET" and path in self._probes:
                 answer = await self._probes[path](request)
             elif method == "GET" and path in self._stock_gets:
-                answer = await self._through_stock(request, b"")
+                answer = await self._through_stock(request)
             else:
                 raise self._nowhere(path)
         except Exception as error:  # noqa: BLE001 - as above
@@ -194,12 +198,12 @@ class Layer:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Answer(encode(REGISTRY), content_type=content_type)
 
-    async def _through_stock(self, request: Request, body: bytes) -> Answer:
+    async def _through_stock(self, request: Request) -> Answer:
         """Return what kserve's app answers; its errors in our shape."""
         sent: dict[str, Any] = {"status": 500, "headers": [], "body": b""}
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": b"", "more_body": False}
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -212,8 +216,7 @@ class Layer:
         if sent["status"] >= 400:
             return _in_our_shape(sent["status"], sent["body"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in sent["headers"]}
-        kept = {name: value for name, value in headers.items() if name.startswith("ce-")}
-        return Answer(sent["body"], sent["status"], headers.get("content-type", "application/json"), kept)
+        return Answer(sent["body"], sent["status"], headers.get("content-type", "application/json"))
 
 
 def _in_our_shape(status: int, body: bytes) -> Answer:
@@ -236,16 +239,13 @@ def _kept(request: Request) -> list[tuple[bytes, bytes]]:
     return [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in {**request.headers, **request.trace}.items()
-        if name in names or name.startswith("ce-")
+        if name in names
     ]
 
 
-def _events(route: Route) -> tuple[str, ...]:
-    return ("application/cloudevents+json",) if route.protocol == "v1" else ()
+def _content_types(route: Route) -> tuple[str, ...]:
+    return (*route.content_types, STRUCTURED) if _takes_events(route) else route.content_types
 
 
-def _is_cloud_event(request: Request) -> bool:
-    return (
-        request.headers.get("content-type", "").startswith("application/cloudevents+json")
-        or "ce-specversion" in request.headers
-    )
+def _takes_events(route: Route) -> bool:
+    return route.protocol == "v1" and route.name in ("predict", "explain")

@@ -1,5 +1,6 @@
 """Transactions as an Arrow stream, checked column by column against the same limits as single ones."""
 
+import struct
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
@@ -13,18 +14,57 @@ import pyarrow.compute as pc
 from vigil.clock import to_micros
 from vigil.contracts.events import EARLIEST, Transaction, arrow_schema, check_table, json_schema
 from vigil.errors import ContractError
-from vigil.serving.refusals import INVALID, MALFORMED, Refusal
+from vigil.serving.refusals import INVALID, MALFORMED, WRONG_TYPE, Refusal
 
 
 def read_stream(body: bytes) -> pa.Table:
-    """Return the table of an Arrow IPC stream, or raise Refusal."""
+    """Return the table of an Arrow IPC stream, or raise Refusal; one that is compressed could grow without measure."""
     try:
-        with pa.ipc.open_stream(body) as reader:
-            table = reader.read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        compressed = any(_is_compressed(message) for message in pa.ipc.MessageReader.open_stream(body))
+        table = None if compressed else _read(body)
+    except (pa.ArrowException, OSError, ValueError, IndexError, struct.error) as error:
         raise Refusal(MALFORMED, "the body is not an Arrow IPC stream") from error
+    if table is None:
+        raise Refusal(WRONG_TYPE, "send the stream without compression")
     return table
+
+
+def _read(body: bytes) -> pa.Table:
+    with pa.ipc.open_stream(body) as reader:
+        table = reader.read_all()
+    table.validate(full=True)
+    return table
+
+
+_DICTIONARY, _RECORDS = 2, 3
+"""Types of the header of an Arrow message."""
+
+
+def _is_compressed(message: pa.ipc.Message) -> bool:
+    """Return whether the message's flatbuffer says that its buffers are compressed; pyarrow does not tell."""
+    raw = message.metadata.to_pybytes()
+    root = struct.unpack_from("<I", raw)[0]
+    kind = _field(raw, root, 1)
+    kind = raw[kind] if kind else 0
+    if kind not in (_DICTIONARY, _RECORDS):
+        return False
+    batch = _table_at(raw, _field(raw, root, 2))
+    if kind == _DICTIONARY:
+        batch = _table_at(raw, _field(raw, batch, 1))
+    return _field(raw, batch, 3) != 0
+
+
+def _field(raw: bytes, table: int, number: int) -> int:
+    """Return where a field of a flatbuffer's table lies, 0 if it is absent."""
+    vtable = table - struct.unpack_from("<i", raw, table)[0]
+    size = struct.unpack_from("<H", raw, vtable)[0]
+    place = 4 + 2 * number
+    offset = struct.unpack_from("<H", raw, vtable + place)[0] if place < size else 0
+    return table + offset if offset else 0
+
+
+def _table_at(raw: bytes, place: int) -> int:
+    return place + int(struct.unpack_from("<I", raw, place)[0])
 
 
 def check_transactions(table: pa.Table, latest: datetime | None) -> pa.Table:
