@@ -24,7 +24,11 @@ SEEN = ["amount", "amount_over_baseline", "terminal_risk_24h"]
 GATES: dict[str, Any] = {
     "version": 1,
     "name": "lenient",
-    "sanitation": {"screens": ["incident_windows", "outliers", "poison"], "maximum_excluded": 0.3},
+    "sanitation": {
+        "screens": ["incident_windows", "outliers", "poison"],
+        "maximum_excluded": 0.3,
+        "minimum_canary": 0.8,
+    },
     "quality": {
         "floors": [{"metric": "average_precision", "at_least": 0.2, "judged_by": "value"}],
         "minimum_rows": 500,
@@ -32,7 +36,7 @@ GATES: dict[str, Any] = {
     },
     "production": {"margin": 1.0, "minimum_positives": 5},
     "ensemble": {"margin": 1.0, "minimum_positives": 5},
-    "cases": {"required": ["known_incident", "all_zero", "huge"], "minimum_share": 0.9},
+    "cases": {"required": ["known_incident", "all_zero", "huge"], "minimum_share": 0.8},
     "behaviour": {"required": ["larger_amount", "row_order"], "maximum_violations": 0.2},
     "fairness": None,
     "latency": None,

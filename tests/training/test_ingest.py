@@ -6,12 +6,15 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 import pytest
 
+from tests.registry import emulator
 from tests.training.samples import use_case
 from vigil.clock import ManualClock, system_clock
 from vigil.contracts.artifacts import verify
 from vigil.errors import ContractError
+from vigil.registry.store import open_store
 from vigil.training.folders import events_hash, read_events
-from vigil.training.ingest import ingest, raw_hash, report_page
+from vigil.training.ingest import ingest, report_page
+from vigil.training.raw import raw_hash
 
 pytestmark = pytest.mark.xdist_group("training")
 
@@ -87,6 +90,26 @@ def test_raw_data_that_are_not_there_are_named(tmp_path: Path) -> None:
     raw = write_sales(tmp_path / "sales.csv", ["1"])
     with pytest.raises(ContractError, match="there is no source 'handbook'"):
         ingest(use_case(), str(raw), "handbook", tmp_path / "events", system_clock)
+
+
+def test_raw_data_in_a_bucket_are_read_like_those_in_a_folder(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sales = write_sales(tmp_path / "sales.csv", ["1.5"] * 40)
+    tables = {f"daily/{name}.parquet": raw / "events" / f"{name}.parquet" for name in ("transaction", "verdict")}
+    bucket = emulator.Bucket()
+    with emulator.serve(bucket) as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        store = open_store("gs://raw/chain")
+        for path, file in {"sales.csv": sales, **tables}.items():
+            store.create(path, file)
+        one = ingest(use_case(), "gs://raw/chain/sales.csv", "", tmp_path / "one", system_clock)
+        many = ingest(use_case(), "gs://raw/chain/daily", "", tmp_path / "many", system_clock)
+        assert raw_hash("gs://raw/chain/sales.csv") == raw_hash(str(sales))
+        with pytest.raises(ContractError, match=r"gs://raw/chain has no absent\.csv|cannot read"):
+            ingest(use_case(), "gs://raw/chain/absent.csv", "", tmp_path / "none", system_clock)
+    assert one.rows["accepted"] == 40
+    assert many.rows["verdict.accepted"] > 0
 
 
 def test_the_version_of_raw_data_is_that_of_their_bytes(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _versions(said: Mapping[str, Any], purpose: Purpose) -> dict[str, str]:
     code = code_version().sources
     if purpose is Purpose.REPEATED:
         return {"data_version": "", "code_version": f"{code} {_EACH_TIME}"}
-    from vigil.training.ingest import raw_hash
+    from vigil.training.raw import raw_hash
 
     raw = said.get("raw_uri")
     return {"data_version": raw_hash(str(raw)) if raw else "", "code_version": code}

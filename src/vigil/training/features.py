@@ -17,8 +17,7 @@ from vigil.features.fields import KINDS
 from vigil.features.incremental import FeatureStore
 from vigil.features.schema import describe
 from vigil.features.states import state_at_end, write_states
-from vigil.ingest.run import EVENTS as EVENTS_KIND
-from vigil.training.folders import events_hash, fresh, read_events, verified
+from vigil.training.folders import EVENTS_KIND, events_hash, fresh, read_events, verified
 from vigil.usecase import UseCase
 
 KIND = "features"

@@ -11,7 +11,9 @@ from vigil.contracts.events import EVENTS, check_table
 from vigil.contracts.keys import ContentHash, hash_json
 from vigil.errors import ContractError
 
-EVENTS_FOLDER = "events"
+EVENTS_KIND, EVENTS_FOLDER = "events", "events"
+"""Kind of the folder that ingestion writes (as `vigil.ingest.run` does), and where in it the tables lie."""
+
 INCIDENTS = "incidents.json"
 """Known operational incidents, in the folder of events."""
 
@@ -47,3 +49,8 @@ def read_events(folder: Path) -> dict[str, pa.Table]:
     """Return the tables of events in a folder by kind."""
     paths = sorted((folder / EVENTS_FOLDER).glob("*.parquet"))
     return {path.stem: check_table(EVENTS[path.stem], pq.read_table(path)) for path in paths}
+
+
+def states_path(digest: ContentHash) -> str:
+    """Return where in a store the states with this hash lie."""
+    return f"states/{digest.removeprefix('sha256:')}"

@@ -1,9 +1,6 @@
 """Raw data become validated events: a raw file by its mapping, or a folder of tables that are events already."""
 
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,14 +9,12 @@ import pyarrow.parquet as pq
 from vigil.clock import Clock
 from vigil.contracts.artifacts import MANIFEST, Manifest, read_manifest, seal
 from vigil.contracts.events import EVENTS
-from vigil.contracts.keys import ContentHash, hash_file, hash_json
 from vigil.errors import ContractError
 from vigil.ingest.mapping import Mapping, load_mapping
-from vigil.ingest.run import EVENTS as KIND
 from vigil.ingest.run import ingest_file
 from vigil.ingest.shipped import canonical_mapping, shipped_mapping, source_names
-from vigil.registry.store import open_store
-from vigil.training.folders import EVENTS_FOLDER, INCIDENTS, fresh
+from vigil.training.folders import EVENTS_FOLDER, EVENTS_KIND, INCIDENTS, fresh
+from vigil.training.raw import local, raw_hash
 from vigil.usecase import UseCase
 
 _SILENCES = "feed_silence"
@@ -46,39 +41,6 @@ def report_page(folder: Path) -> Path:
     """Return the page about the transactions in the output of `ingest`."""
     page = folder / _CHECKED / "transaction" / "report.html"
     return page if page.is_file() else folder / "report.html"
-
-
-def raw_hash(raw: str) -> ContentHash:
-    """Return the hash of a raw file, or of all files below a raw folder."""
-    with local(raw) as path:
-        if path.is_file():
-            return hash_file(path)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return hash_json({file.relative_to(path).as_posix(): hash_file(file) for file in files})
-
-
-@contextmanager
-def local(address: str) -> Iterator[Path]:
-    """Return the file or folder; what lies at gs:// is copied here for as long as it is used."""
-    if not address.startswith("gs://"):
-        if not Path(address).exists():
-            raise ContractError(f"there are no raw data at {address}: give a file, a folder or gs://bucket/path")
-        yield Path(address)
-        return
-    parent, _, name = address.rstrip("/").rpartition("/")
-    with tempfile.TemporaryDirectory(prefix="vigil-raw-") as folder:
-        yield _download(parent, name, Path(folder))
-
-
-def _download(parent: str, name: str, folder: Path) -> Path:
-    store, target = open_store(parent), folder / name
-    below = store.paths(name)
-    for path in below:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        store.fetch(path, folder / path)
-    if not below:
-        store.fetch(name, target)
-    return target
 
 
 def _mapping(source: str) -> Mapping:
@@ -109,7 +71,7 @@ def _ingest_folder(raw: Path, output: Path, clock: Clock) -> Manifest:
     for known in (raw / INCIDENTS, raw / "truth" / INCIDENTS):
         if known.is_file():
             shutil.copyfile(known, output / INCIDENTS)
-    return seal(output, KIND, rows=counts, parents={"source": raw_hash(str(raw))})
+    return seal(output, EVENTS_KIND, rows=counts, parents={"source": raw_hash(str(raw))})
 
 
 def _tables(raw: Path) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """What a run of a pipeline has to be told."""
 
 from vigil.registry.metadata import code_version
-from vigil.training.ingest import raw_hash
+from vigil.training.raw import raw_hash
 from vigil.usecase import UseCase
 
 

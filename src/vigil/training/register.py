@@ -22,7 +22,7 @@ from vigil.registry.stages import VersionState, find_bundle
 from vigil.registry.store import Store, open_store
 from vigil.registry.tracking import RunRecord, Tracking
 from vigil.settings import Settings
-from vigil.training.folders import EVIDENCE, events_hash, fresh, verified
+from vigil.training.folders import EVIDENCE, events_hash, fresh, states_path, verified
 from vigil.training.gates import PAGE, REPORT, VERDICTS, read_verdicts, shipped_candidate
 from vigil.training.model import read_model
 from vigil.training.production import store_uri
@@ -163,11 +163,6 @@ def _metadata(
         parameters={**parts.facts(), "candidate": evidence.candidate, "decision": verdicts.decision},
         metrics=values,
     )
-
-
-def states_path(digest: ContentHash) -> str:
-    """Return where in a store the states with this hash lie."""
-    return f"states/{digest.removeprefix('sha256:')}"
 
 
 def _store_states(folder: Path, store: Store) -> str:

@@ -98,12 +98,19 @@ def _write_canaries(use_case: UseCase, train: TrainingRows, found: Sanitized, ou
     trusted = fit_member(parse_settings({"kind": "z_score", "features": names}), train.take(found.kept))
     if not isinstance(trusted, Member) or not (train.labels == FRAUD).any():
         return
-    threshold = float(np.quantile(trusted.score(train.take(found.kept).matrix), _TRUSTED_QUANTILE))
+    threshold = _most_blatant(trusted, train, found, use_case.checks.canaries)
     try:
         canaries = choose_canaries(train, trusted.score, threshold, use_case.checks.canaries, use_case.sanitation.seed)
     except ContractError:
         return  # no fraud is blatant: the gate says that nothing is proved
     (output / _CANARIES).write_bytes(pack_canaries(canaries))
+
+
+def _most_blatant(trusted: Member, train: TrainingRows, found: Sanitized, count: int) -> float:
+    """Return the score beyond which frauds are blatant: beyond the ordinary, and among the highest of all frauds."""
+    ordinary = np.quantile(trusted.score(train.take(found.kept).matrix), _TRUSTED_QUANTILE)
+    frauds = np.sort(trusted.score(train.take(train.labels == FRAUD).matrix))
+    return float(max(ordinary, frauds[-min(2 * count, len(frauds))]))
 
 
 def pack_canaries(canaries: FeatureMatrix) -> bytes:

@@ -21,16 +21,14 @@ from vigil.features.online import OnlineFeatures
 from vigil.features.states import hydrate
 from vigil.features.store.base import StateStore
 from vigil.features.store.memory import MemoryStore
-from vigil.ingest.run import EVENTS as EVENTS_KIND
 from vigil.members.base import FeatureMatrix
 from vigil.registry.bundle import load_bundle
 from vigil.registry.registry import Registry
 from vigil.registry.store import open_store
 from vigil.settings import Settings
-from vigil.training.folders import events_hash, fresh, read_events, verified
-from vigil.training.ingest import local
+from vigil.training.folders import EVENTS_KIND, events_hash, fresh, read_events, states_path, verified
 from vigil.training.production import store_uri
-from vigil.training.register import states_path
+from vigil.training.raw import local
 
 KIND = "decisions"
 DECISIONS = "decisions.parquet"

@@ -62,9 +62,10 @@ def validate_ingest(use_case: str, raw_uri: str, source: str, data_version: str,
     """Write validated events; refuse raw data that are not what `data_version` says, if it says anything."""
     from vigil.training import ingest
     from vigil.training.folders import events_hash
+    from vigil.training.raw import raw_hash
 
     begin()
-    if data_version and (found := ingest.raw_hash(raw_uri)) != data_version:
+    if data_version and (found := raw_hash(raw_uri)) != data_version:
         raise ContractError(f"{raw_uri} has the hash {found}, the run was started for {data_version}: start it again")
     manifest = ingest.ingest(parse_use_case(use_case), raw_uri, source, Path(output), system_clock)
     shutil.copyfile(ingest.report_page(Path(output)), page)

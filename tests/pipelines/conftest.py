@@ -1,0 +1,3 @@
+from tests.training.conftest import raw
+
+__all__ = ["raw"]
