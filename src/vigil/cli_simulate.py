@@ -40,7 +40,8 @@ def simulate_command(
     tiny amounts) and troubles (silent feeds, stock-outs, sales dips, a drift, broken units). The same configuration
     gives the same bytes, and changing one incident leaves all rows that it does not touch as they were.
 
-    **small** is about 100,000 transactions, **million** about a million, **quiet** is small without any incident.
+    **small** is about 100,000 transactions, **retail** about 190,000 with frauds enough to train a model and to judge
+    it, **million** about a million, **quiet** is small without any incident.
 
     For example:
 

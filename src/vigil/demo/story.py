@@ -108,7 +108,7 @@ def page(run: LocalRun, name: str) -> Path:
 def _simulate(settings: Settings, screen: Screen) -> Path:
     raw = settings.home / SIMULATED
     with screen.work("Simulating a chain of sites with labelled incidents") as step:
-        simulated = simulate(preset("small", {}), step)
+        simulated = simulate(preset("retail"), step)
         write(simulated, raw, csv=False, on_progress=step)
     screen.simulated(simulated)
     return raw

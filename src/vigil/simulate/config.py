@@ -222,6 +222,13 @@ _SMALL_INCIDENTS: tuple[dict[str, Any], ...] = (
     {"kind": "broken_unit", "feed": "site_reading"},
 )
 
+_RETAIL_INCIDENTS: tuple[dict[str, Any], ...] = (
+    {"kind": "large_amounts", "share": 0.003},
+    {"kind": "compromised_terminal", "count": 12, "days": 14},
+    {"kind": "compromised_customer", "count": 120},
+    *_SMALL_INCIDENTS[3:],
+)
+
 _MILLION_INCIDENTS: tuple[dict[str, Any], ...] = (
     {"kind": "large_amounts"},
     {"kind": "compromised_terminal", "count": 20},
@@ -237,6 +244,11 @@ _MILLION_INCIDENTS: tuple[dict[str, Any], ...] = (
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"incidents": list(_SMALL_INCIDENTS)},
+    "retail": {
+        "chain": {"sites": 24, "customers_per_site": 200},
+        "demand": {"sales_per_site_day": 60.0},
+        "incidents": list(_RETAIL_INCIDENTS),
+    },
     "million": {
         "days": 180,
         "chain": {"sites": 50, "products": 150, "customers_per_site": 500},
@@ -245,7 +257,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "quiet": {},
 }
-"""`small`: about 100,000 transactions; `million`: about a million; `quiet`: as small, and nothing goes wrong.
+"""`small`: about 100,000 transactions; `retail`: about 190,000, with frauds enough to train a model and to judge it;
+`million`: about a million; `quiet`: as small, and nothing goes wrong.
 
 About 0.8 % of the transactions of `small` are fraud, and 1.4 % more are its one flood; of `million` 1.1 % and 0.8 %.
 """
