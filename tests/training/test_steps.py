@@ -265,6 +265,7 @@ def test_mlflow_that_does_not_answer_stops_no_registration(
 ) -> None:
     monkeypatch.setenv("VIGIL_STORE", str(tmp_path / "models"))
     monkeypatch.setenv("VIGIL_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert open_tracking("http://127.0.0.1:9") is not None
     task = Task(tmp_path / "run", trained.use_case)
     task.borrow(trained, *SHARED, "model", "evaluation", "verdicts")
