@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -13,18 +13,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vigil.errors import ContractError
+from vigil.errors import ContractError, MissingExtra
 from vigil.registry.registry import IN_PRODUCTION
-from vigil.runtime.client import READY_SECONDS, Progress, RuntimeClient, resolve
-from vigil.runtime.logfile import tail
-from vigil.runtime.status import RevisionStatus, RuntimeStatus, State
 from vigil.settings import load_settings
+
+if TYPE_CHECKING:
+    from vigil.runtime.client import Progress, RuntimeClient
+    from vigil.runtime.status import RevisionStatus, RuntimeStatus
 
 _Revision = Annotated[str, typer.Argument(metavar="REVISION", help="Its name, as `vigil status` shows it.")]
 
 _WIDEST = 250
 
-_COLOURS = {State.READY: "green", State.FAILED: "red", State.STOPPED: "dim"}
+_COLOURS = {"ready": "green", "failed": "red", "stopped": "dim"}
+
+
+def _client() -> "RuntimeClient":
+    """Return the client of the runtime; the runtime needs packages that a core installation does not have."""
+    try:
+        from vigil.runtime.client import RuntimeClient
+    except ModuleNotFoundError as error:
+        if (error.name or "vigil").startswith("vigil"):
+            raise
+        raise MissingExtra(str(error.name), "serve") from error
+    return RuntimeClient(load_settings())
 
 
 def up(
@@ -41,6 +53,7 @@ def up(
     It goes on in the background, and takes up what was deployed before the machine, or it, went down. For example:
     `vigil up --port 9000`, then `vigil deploy card_fraud`, then `vigil status`.
     """
+    client = _client()
     from vigil.runtime import daemon
     from vigil.runtime.supervisor import RuntimeConfig
 
@@ -51,7 +64,7 @@ def up(
         daemon.run(config)
         return
     daemon.start(config)
-    status = RuntimeClient(config.settings).status()
+    status = client.status()
     typer.echo(f"The runtime is up at {status.endpoint} (pid {status.pid}).")
     if not status.revisions:
         typer.echo("Nothing is deployed: vigil deploy MODEL.")
@@ -74,9 +87,10 @@ def deploy(
 
     For example: `vigil deploy card_fraud 7 --traffic 5`, later `vigil deploy card_fraud 7`.
     """
-    settings = load_settings()
-    client = RuntimeClient(settings)
-    request = resolve(settings, model, version, traffic=traffic, shadow=shadow, name=name)
+    client = _client()
+    from vigil.runtime.client import READY_SECONDS, resolve
+
+    request = resolve(load_settings(), model, version, traffic=traffic, shadow=shadow, name=name)
     if no_wait:
         found = client.deploy(request, wait=False)
         typer.echo(f"Revision {found.name} is {found.state}: vigil status.")
@@ -92,7 +106,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show the revisions: their state, their traffic and what they have served."""
-    found = RuntimeClient(load_settings()).status()
+    found = _client().status()
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
         return
@@ -116,7 +130,9 @@ def logs(
 
     For example: `vigil logs card_fraud-v7 --process predictor -f`.
     """
-    folder = RuntimeClient(load_settings()).folder.logs(revision)
+    folder = _client().folder.logs(revision)
+    from vigil.runtime.logfile import tail
+
     roles = [path.stem for path in sorted(folder.glob("*.log"))]
     if not roles:
         raise ContractError(f"revision {revision} has no logs in {folder.parent}: `vigil status` lists the revisions")
@@ -140,11 +156,11 @@ def down(
     keep: Annotated[bool, typer.Option("--keep", help="Keep logs and deployments for the next `vigil up`.")] = False,
 ) -> None:
     """Stop the runtime: requests on the way finish, all processes end, nothing is left behind."""
-    was_running = RuntimeClient(load_settings()).down(force=force, keep=keep)
+    was_running = _client().down(force=force, keep=keep)
     typer.echo("The runtime is down." if was_running else "No runtime was running.")
 
 
-def status_table(found: RuntimeStatus) -> Table:
+def status_table(found: "RuntimeStatus") -> Table:
     """Return the revisions as one table."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "version", "revision", "state"):
@@ -159,12 +175,12 @@ def status_table(found: RuntimeStatus) -> Table:
     return table
 
 
-def _traffic(one: RevisionStatus) -> str:
+def _traffic(one: "RevisionStatus") -> str:
     waits = f" (then {one.awaits:g} %)" if one.awaits is not None else ""
     return f"{one.traffic:g} %{waits}"
 
 
-def _shadow(one: RevisionStatus) -> str:
+def _shadow(one: "RevisionStatus") -> str:
     if not one.shadow and not one.served.mirrored:
         return ""
     dropped = sum(count for outcome, count in one.served.mirrored.items() if outcome.startswith("dropped"))
@@ -176,20 +192,20 @@ def _moment(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
 
 
-def _endpoints(found: RuntimeStatus) -> str:
+def _endpoints(found: "RuntimeStatus") -> str:
     grpc = f", gRPC {found.grpc_endpoint}" if found.grpc_endpoint else ""
     empty = "" if found.revisions else "\nNothing is deployed: vigil deploy MODEL."
     return f"Endpoint {found.endpoint}{grpc}, up since {_moment(found.since)} (pid {found.pid}){empty}"
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Progress]:
+def _progress(name: str) -> "Iterator[Progress]":
     """Show how a revision comes up, on a terminal."""
     console = Console(stderr=True)
     with console.status(f"{name}: starting") as display:
         began = time.monotonic()
 
-        def show(found: RevisionStatus) -> None:
+        def show(found: "RevisionStatus") -> None:
             running = ", ".join(one.role for one in found.processes if one.pid is not None) or "no process"
             restarts = f", {found.restarts} restarts" if found.restarts else ""
             seconds = f"{time.monotonic() - began:.0f} s"

@@ -105,6 +105,7 @@ def test_version_and_digest_are_told(service: dict[str, Any]) -> None:
     assert predictor["labels"]["vigil/version"] == "1"
     assert predictor["annotations"]["vigil/bundle"] == request().bundle_hash
     assert "--model_version=1" in containers(service)["kserve-container"]["args"]
+    assert f"--bundle_hash={request().bundle_hash}" in containers(service)["kserve-container"]["args"]
     assert "--revision=$(K_REVISION)" in containers(service)["transformer-container"]["args"]
 
 

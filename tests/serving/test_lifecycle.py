@@ -138,6 +138,12 @@ def test_an_unsigned_bundle_never_gets_ready(tmp_path: Path) -> None:
         assert "is not signed by" in predictor.errors
 
 
+def test_another_bundle_than_the_one_asked_for_never_gets_ready(tmp_path: Path) -> None:
+    with serve("predictor", tmp_path, bundle_hash="sha256:" + "0" * 64) as predictor:
+        assert predictor.process.wait(timeout=120) == 78
+        assert f"not sha256:{'0' * 64}" in predictor.errors
+
+
 def test_a_transformer_is_not_ready_without_its_predictor(tmp_path: Path) -> None:
     with serve("predictor", tmp_path) as predictor:
         address = f"127.0.0.1:{predictor.port}"

@@ -32,6 +32,7 @@ class Launch:
     model: str
     version: str
     uri: str
+    bundle: str
     predictor: Ports
     transformer: Ports
     feature_state: str | None = None
@@ -54,7 +55,7 @@ def server_command(role: Role, launch: Launch) -> list[str]:
     command += ["--model_name", launch.model, "--model_version", launch.version, "--revision", launch.revision]
     command += ["--http_port", str(ports.http), "--grpc_port", str(ports.grpc)]
     if role is Role.PREDICTOR:
-        return [*command, "--model_dir", launch.uri]
+        return [*command, "--model_dir", launch.uri, "--bundle_hash", launch.bundle]
     command += ["--predictor_host", f"{HOST}:{launch.predictor.http}"]
     return [*command, "--feature_state", launch.feature_state] if launch.feature_state else command
 

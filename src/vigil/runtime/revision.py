@@ -47,6 +47,7 @@ class Revision:
             model=spec.model,
             version=spec.version,
             uri=spec.uri,
+            bundle=spec.bundle,
             predictor=Ports(numbers[0], numbers[1]),
             transformer=Ports(numbers[2], numbers[3]),
             feature_state=spec.feature_state,

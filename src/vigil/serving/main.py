@@ -24,6 +24,7 @@ def main(role: str, arguments: Sequence[str]) -> int:
     logging.getLogger("kserve").addHandler(logging.NullHandler())
     logging.getLogger("uvicorn").addHandler(logging.NullHandler())
     sys.setswitchinterval(_SWITCH_SECONDS)
+    configure_logging("INFO", as_json=True)
     try:
         settings = load_settings()
         configure_logging(settings.log_level, as_json=True)

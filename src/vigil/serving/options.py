@@ -21,6 +21,7 @@ class ServerOptions:
     enable_grpc: bool = True
     host: str = "127.0.0.1"
     model_dir: str = "/mnt/models"
+    bundle_hash: str = ""
     predictor_host: str | None = None
     feature_state: str = ""
     revision: str = "local"
@@ -41,6 +42,7 @@ class ServerOptions:
 _HELP = {
     "host": "address to listen on; 0.0.0.0 for all interfaces",
     "model_dir": "predictor: folder or gs:// address of the bundle",
+    "bundle_hash": "predictor: hash that the bundle has to have; any verified bundle without it",
     "feature_state": "transformer: folder or gs:// address of sealed states that a new store starts from",
     "revision": "name of this revision, for metrics, answers and the decision log",
     "model_version": "version of the model in the registry",

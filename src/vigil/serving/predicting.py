@@ -14,6 +14,7 @@ import orjson
 from kserve import InferRequest, InferResponse
 
 from vigil.clock import Clock, system_clock
+from vigil.contracts.keys import ContentHash
 from vigil.decisions.bundled import load_decider
 from vigil.decisions.columns import DecidedRows, decide_columns, decision_id
 from vigil.decisions.decider import Decider
@@ -165,7 +166,8 @@ class Predictor(Served):
 
     def _load(self) -> Decider:
         started = time.perf_counter()
-        bundle = load_bundle(self.options.model_dir, public_key=self._settings.public_key)
+        wanted = ContentHash(self.options.bundle_hash) if self.options.bundle_hash else None
+        bundle = load_bundle(self.options.model_dir, public_key=self._settings.public_key, expected_hash=wanted)
         decider = load_decider(bundle)
         self._inline_rows = _measure(decider)
         seconds = round(time.perf_counter() - started, 3)
