@@ -64,7 +64,8 @@ def test_raw_data_become_a_served_model_whose_decisions_are_those_of_the_offline
     told: subprocess.CompletedProcess[str],
 ) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
-    assert f"{MOST_LIVE} of {MOST_LIVE} served decisions are those of the offline path, bit for bit." in told.stdout, told.stdout
+    same = f"{MOST_LIVE} of {MOST_LIVE} served decisions are those of the offline path, bit for bit."
+    assert same in told.stdout, told.stdout
     assert "passed every gate" in told.stdout
 
 
@@ -74,9 +75,7 @@ def test_it_says_nothing_that_nobody_can_use(told: subprocess.CompletedProcess[s
         assert noise not in told.stdout
 
 
-def test_its_model_is_registered_with_a_lineage_to_the_data(
-    told: subprocess.CompletedProcess[str], home: Path
-) -> None:
+def test_its_model_is_registered_with_a_lineage_to_the_data(told: subprocess.CompletedProcess[str], home: Path) -> None:
     registry = Registry(FolderStore(home / "demo" / "models"))
     (version,) = registry.state(registry.models()[0]).versions.values()
     assert version.registration.run, told.stdout
