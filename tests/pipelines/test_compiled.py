@@ -12,6 +12,7 @@ import yaml
 from kfp import compiler
 
 from tests.pipelines import lint, misdeeds
+from vigil.orchestration.compiling import COMPILED
 from vigil.usecase import shipped
 
 ROOT = Path(__file__).parents[2]
@@ -23,9 +24,9 @@ pytestmark = pytest.mark.xdist_group("compiled")
 def compiled_anew(folder: Path, **variables: str) -> Path:
     """Compile in a process of its own: the image is read from the environment when the components are imported."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
-    command = [sys.executable, "-m", "pipelines.compile", str(folder)]
+    command = [sys.executable, "-m", "vigil.orchestration.compiling", str(ROOT), str(folder)]
     subprocess.run(command, check=True, cwd=ROOT, env={**bare, **variables}, capture_output=True)
-    return folder
+    return folder / COMPILED
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,9 @@ def documents(path: Path) -> list[Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_committed_pipeline_is_what_the_code_compiles_to(anew: Path, name: str) -> None:
     committed = documents(shipped("compiled") / f"{name}.yaml")
-    assert documents(anew / f"{name}.yaml") == committed, "run `python -m pipelines.compile` and commit what it wrote"
+    assert documents(anew / f"{name}.yaml") == committed, (
+        "run `vigil pipeline compile --manifests` and commit what it wrote"
+    )
 
 
 def test_the_image_of_every_step_is_the_one_that_was_asked_for(tmp_path: Path) -> None:

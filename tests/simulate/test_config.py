@@ -18,7 +18,7 @@ def test_the_small_preset_holds_every_kind_of_incident() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ContractError, match="no preset 'tiny': one of small, million, quiet"):
+    with pytest.raises(ContractError, match="no preset 'tiny': one of small, retail, million, quiet"):
         preset("tiny")
 
 
