@@ -26,6 +26,7 @@ from vigil.orchestration.runs import LocalRun, Outcome
 from vigil.registry.bundle import load_bundle
 from vigil.runtime.client import RuntimeClient
 from vigil.runtime.daemon import start
+from vigil.runtime.status import RevisionStatus
 from vigil.runtime.supervisor import RuntimeConfig
 from vigil.settings import Settings
 from vigil.simulate import preset, simulate, write
@@ -34,6 +35,8 @@ from vigil.usecase import UseCase, load_use_case, shipped
 
 SIMULATED = "simulated"
 GATES = "gates.json"
+REPORT = "Apply the gates, report"
+"""The page of the pipeline that holds the verdicts beside the evaluation."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
     verdicts = gate_report(run)
     screen.gates(verdicts)
     if verdicts.decision == "reject":
-        raise ContractError(f"nothing was registered or deployed: {verdicts.summary}; read {page(run, 'report')}")
+        raise ContractError(f"nothing was registered or deployed: {verdicts.summary}; read {run.pages[REPORT]}")
     screen.deployed(client.status())
     served = _serve(request, run, client, screen)
     screen.served(served.answers, served.frauds, served.parity)
@@ -98,11 +101,6 @@ def gate_report(run: LocalRun) -> GateReport:
     """Return the verdicts of a training run."""
     path = run.step("apply-gates").outputs.artifacts["verdicts"].path
     return GateReport.model_validate_json((path / GATES).read_bytes())
-
-
-def page(run: LocalRun, name: str) -> Path:
-    """Return the page of the gates, which holds the report too."""
-    return next(path for title, path in run.pages.items() if title.endswith(name) and "gates" in str(path))
 
 
 def _simulate(settings: Settings, screen: Screen) -> Path:
@@ -142,13 +140,15 @@ def _serve(request: DemoRequest, run: LocalRun, client: RuntimeClient, screen: S
     live = between(events, since, _end(events["transaction"], since, request))
     sent = list(deliveries(live, request.at_once))
     count = sum(len(delivery.payloads) for delivery in sent)
-    endpoint = Endpoint(client.status().endpoint, load_use_case(request.use_case).name)
+    status = client.status()
+    (serving,) = [one for one in status.revisions if one.traffic > 0]
+    endpoint = Endpoint(status.endpoint, serving.model)
     with screen.count("Sending events in their order", count) as progress:
         answers = send(endpoint, sent, progress)
     past = between(events, 0, since)
     whole = {kind: pa.concat_tables([past[kind], live[kind]]) for kind in live}
     with screen.work("Deciding all of it again offline"):
-        parity = compare(_decider(client), whole, answers.decisions)
+        parity = compare(_decider(serving), whole, answers.decisions)
     example = next(delivery.payloads[-1] for delivery in reversed(sent) if delivery.asks)
     return Served(answers, parity, _frauds(events), example)
 
@@ -162,8 +162,7 @@ def _end(transactions: pa.Table, since: int, request: DemoRequest) -> int:
     return int(later[: request.most_live][-1]) + 1
 
 
-def _decider(client: RuntimeClient) -> Decider:
-    (serving,) = [one for one in client.status().revisions if one.traffic > 0]
+def _decider(serving: RevisionStatus) -> Decider:
     return load_decider(load_bundle(serving.uri, expected_hash=ContentHash(serving.bundle)))
 
 
