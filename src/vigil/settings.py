@@ -54,6 +54,12 @@ class Settings(BaseModel):
         default=Path("/var/run/secrets/kubeflow/pipelines/token"),
         description="projected token that is sent to Kubeflow Pipelines where the file exists",
     )
+    monitor_url: str | None = Field(
+        default=None, description="API of the detector service; the local runtime's own without it"
+    )
+    event_sinks: str | None = Field(
+        default=None, description="URLs that get our CloudEvents (drift, rollouts, reruns); several divided by commas"
+    )
 
 
 def child_environment(changes: Mapping[str, str], *, path_first: Sequence[Path] = ()) -> dict[str, str]:

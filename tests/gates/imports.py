@@ -23,17 +23,23 @@ LAYERS = (
     ("deployment",),
     ("rollout",),
     ("orchestration",),
+    ("rerun",),
     ("demo",),
     (
+        "cli_alerts",
         "cli_demo",
         "cli_evaluation",
         "cli_features",
         "cli_ingest",
         "cli_models",
+        "cli_monitor",
         "cli_pipeline",
+        "cli_rerun",
+        "cli_rollout",
         "cli_runtime",
         "cli_schemas",
         "cli_simulate",
+        "cli_sites",
     ),
     ("cli",),
 )
@@ -47,7 +53,7 @@ ONLY_IN = {
     "pandera": {"ingest"},
     "kfp": {"orchestration"},
     "kubernetes": {"deployment", "rollout"},
-    "aiohttp": {"serving", "runtime", "demo"},
+    "aiohttp": {"serving", "runtime", "monitoring", "alerts", "rollout", "rerun", "demo"},
 }
 """Packages that are slow to import, or that serving must not need, by the folders that may import them."""
 
