@@ -8,6 +8,7 @@ import pytest
 
 from tests.runtime.world import World, alive
 from vigil.errors import ContractError, Unavailable
+from vigil.monitoring.samples import LATENCY_BOUNDS
 from vigil.runtime.status import State
 
 
@@ -19,6 +20,8 @@ def test_the_first_revision_gets_everything_and_the_next_its_share(runtime: Worl
     assert runtime.traffic() == {"m-v1": 80, "m-v2": 20}
     served = Counter(runtime.post()[1]["revision"] for _ in range(100))
     assert served == {"m-v1": 80, "m-v2": 20}
+    latency = runtime.client.revision("m-v2").served.latency
+    assert (len(latency), sum(latency)) == (len(LATENCY_BOUNDS) + 1, 20)
 
 
 def test_a_third_revision_takes_from_the_others_in_their_proportion(runtime: World) -> None:

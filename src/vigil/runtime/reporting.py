@@ -40,4 +40,5 @@ def served(counts: Counts) -> Served:
         mirrored=dict(sorted(counts.mirrored.items())),
         p50_seconds=counts.latency.quantile(0.5),
         p99_seconds=counts.latency.quantile(0.99),
+        latency=list(counts.latency.buckets),
     )

@@ -101,6 +101,7 @@ class Served(_Document):
     mirrored: dict[str, int] = Field(default={}, description="shadow requests by status, or why they were dropped")
     p50_seconds: float | None = None
     p99_seconds: float | None = Field(default=None, description="upper bound of its bucket; None without requests")
+    latency: list[int] = Field(default=[], description="answers by bucket of monitoring.samples.LATENCY_BOUNDS")
 
 
 class RevisionStatus(_Document):
