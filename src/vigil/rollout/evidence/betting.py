@@ -1,0 +1,170 @@
+"""Two kinds of bets on every slot: that one arm shows too many outcomes, and that it does not.
+
+A bet is fair at best while its hypothesis is true, so its wealth exceeds 1/a with a chance of a at most, at whatever
+moment somebody looks (Ville's inequality). Both arms are compared within a slot, so what hits both cancels out.
+
+Bets on `worse` are of two sorts, mixed in equal parts. The first bets on the suspect's share of the outcomes of a slot:
+whatever the rate of the slot, and however the outcomes come in bursts, it is the suspect's share of the requests on
+average while the arms are alike. The second bets on the counts, and allows for bursts by the spread that earlier slots
+have shown; it is the stronger one where a slot holds many outcomes. Neither can win more than a bounded factor in one
+slot: a hiccup blames nobody. Bets are placed anew at every slot, so that a long good time hides nothing that breaks
+later.
+
+A bet on `fine` is on the counts too: an arm beyond its tolerance would have shown more outcomes.
+"""
+
+from dataclasses import dataclass
+from math import exp, expm1, log, log1p
+
+from vigil.rollout.evidence.settings import Tolerance
+from vigil.rollout.evidence.state import Wealth
+
+STAKES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Bets on the share, by how much more often than tolerated they expect an outcome."""
+
+EXCESSES = (0.03, 0.1, 0.3, 1.0, 3.0)
+"""Bets on the counts, by the same measure."""
+
+TILTS = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Bets on `fine`, by the exponent of an outcome."""
+
+MAX_STAKE, MAX_PAYOUT = 0.9, 8.0
+MAX_GROWTH = 1.0
+"""Of the logarithm of a bet on counts in one slot."""
+
+MAX_FINE = 20.0
+"""Where the logarithm of a bet on `fine` stops growing, so that what breaks later is seen soon."""
+
+FIRST_SPREAD, FIRST_SPREAD_SLOTS = 1.5, 20.0
+RESTART_SLOTS = 50.0
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the arms did in a slot: outcomes out of so many; without the other arm the margin is the limit."""
+
+    suspect: float
+    suspect_of: float
+    other: float
+    other_of: float
+    tolerance: Tolerance
+
+    @property
+    def odds(self) -> float:
+        """The suspect's tolerated number of outcomes for one of the other arm, the margin left out."""
+        return self.tolerance.ratio * self.suspect_of / self.other_of
+
+
+def bet(wealth: Wealth, seen: Outcomes) -> Wealth:
+    """Return the wealth after a slot; one without the suspect tells nothing."""
+    if seen.suspect_of <= 0:
+        return wealth
+    deviation = _deviation(seen)
+    return Wealth(
+        worse=_bet_on_worse(wealth, seen),
+        fine=_bet_on_fine(wealth, seen),
+        rounds=wealth.rounds + 1,
+        suspect=wealth.suspect + seen.suspect,
+        suspect_of=wealth.suspect_of + seen.suspect_of,
+        other=wealth.other + seen.other,
+        other_of=wealth.other_of + seen.other_of,
+        spread=wealth.spread + (deviation or 0.0),
+        spread_of=wealth.spread_of + (deviation is not None),
+    )
+
+
+def worse_strength(wealth: Wealth) -> float:
+    """Return the logarithm of the mixed wealth of all bets on `worse`."""
+    if not wealth.worse:
+        return 0.0
+    return _log_add(_log_mean(wealth.worse), log(_still_to_place(wealth.rounds)))
+
+
+def fine_strength(wealth: Wealth) -> float:
+    """Return the logarithm of the mixed wealth of all bets on `fine`."""
+    return _log_mean(wealth.fine) if wealth.fine else 0.0
+
+
+def spread(wealth: Wealth) -> float:
+    """Return by how much bursts have made slots vary more than independent outcomes would: at least 1."""
+    total = FIRST_SPREAD * FIRST_SPREAD_SLOTS + wealth.spread
+    return max(1.0, total / (FIRST_SPREAD_SLOTS + wealth.spread_of))
+
+
+def _bet_on_worse(wealth: Wealth, seen: Outcomes) -> tuple[float, ...]:
+    won = (*_won_on_share(wealth, seen), *_won_on_counts(wealth, seen))
+    fresh = log(_still_to_place(wealth.rounds) - _still_to_place(wealth.rounds + 1))
+    before = [_log_add(value, fresh) for value in wealth.worse] or [fresh] * len(won)
+    return tuple(value + growth for value, growth in zip(before, won, strict=True))
+
+
+def _won_on_share(wealth: Wealth, seen: Outcomes) -> list[float]:
+    payout = _payout(seen)
+    expected = seen.suspect_of * _tolerated_rate(wealth, seen)
+    return [log1p(min(MAX_STAKE, stake * expected) * (payout - 1)) for stake in STAKES]
+
+
+def _payout(seen: Outcomes) -> float:
+    """Return what a bet of 1 pays: 1 on average at most while the suspect is within its tolerance."""
+    margin = seen.tolerance.margin
+    if not seen.other_of:
+        return min(MAX_PAYOUT, seen.suspect / seen.suspect_of / margin)
+    outcomes = seen.suspect + seen.other + margin / seen.tolerance.ratio * seen.other_of
+    if not outcomes:
+        return 1.0
+    return min(MAX_PAYOUT, seen.suspect / outcomes * (1 + seen.odds) / seen.odds)
+
+
+def _tolerated_rate(wealth: Wealth, seen: Outcomes) -> float:
+    """Return the highest tolerated rate, from the other arm's rate before this slot."""
+    known = (wealth.other + 0.5) / (wealth.other_of + 100.0) if seen.other_of else 0.0
+    return seen.tolerance.ratio * known + seen.tolerance.margin
+
+
+def _won_on_counts(wealth: Wealth, seen: Outcomes) -> list[float]:
+    width = spread(wealth)
+    won = []
+    for excess in EXCESSES:
+        odds = seen.odds if seen.other_of else 0.0
+        rise = excess / (1 + excess * odds)
+        growth = log1p(rise) * seen.suspect - log1p(excess * odds) * seen.other
+        growth -= rise * seen.suspect_of * seen.tolerance.margin
+        won.append(min(MAX_GROWTH, growth / width))
+    return won
+
+
+def _bet_on_fine(wealth: Wealth, seen: Outcomes) -> tuple[float, ...]:
+    before = wealth.fine or (0.0,) * len(TILTS)
+    width = spread(wealth)
+    after = []
+    for value, tilt in zip(before, TILTS, strict=True):
+        fall = -expm1(-tilt)
+        growth = seen.suspect_of * seen.tolerance.margin * fall - tilt * seen.suspect
+        if seen.other_of:
+            growth += log1p(seen.odds * fall) * seen.other
+        after.append(min(MAX_FINE, value + min(MAX_GROWTH, growth / width)))
+    return tuple(after)
+
+
+def _deviation(seen: Outcomes) -> float | None:
+    """Return the squared deviation of a slot from equal rates, in units of independent outcomes."""
+    outcomes = seen.suspect + seen.other
+    if not outcomes or not seen.other_of:
+        return None
+    share = seen.suspect_of / (seen.suspect_of + seen.other_of)
+    return (seen.suspect - share * outcomes) ** 2 / (outcomes * share * (1 - share))
+
+
+def _still_to_place(rounds: int) -> float:
+    """Return the part of the capital that has not been bet after so many slots."""
+    return 1 / (1 + rounds / RESTART_SLOTS)
+
+
+def _log_mean(values: tuple[float, ...]) -> float:
+    top = max(values)
+    return top + log(sum(exp(value - top) for value in values) / len(values))
+
+
+def _log_add(left: float, right: float) -> float:
+    low, high = sorted((left, right))
+    return high + log1p(exp(low - high))

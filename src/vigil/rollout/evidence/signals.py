@@ -1,0 +1,201 @@
+"""The tests, and what each of them counts in a slot."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import log
+
+from vigil.monitoring.samples import LATENCY_BOUNDS, ArmCounts, PairCounts
+from vigil.rollout.evidence.betting import Outcomes
+from vigil.rollout.evidence.settings import EvidenceSettings, Signal, Tolerance
+from vigil.rollout.evidence.state import Evidence, Wealth
+
+MIN_REFERENCE = 100.0
+"""Answers or decisions of production before its quantiles are used."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A slot as the tests see it."""
+
+    candidate: ArmCounts
+    production: ArmCounts
+    pair: PairCounts
+    before: Evidence
+    settings: EvidenceSettings
+
+
+Count = Callable[[Compared], Outcomes | None]
+
+
+@dataclass(frozen=True)
+class Test:
+    """One question to the evidence."""
+
+    name: str
+    signal: Signal
+    group: str
+    """Tests of one group say `fine` together: `arms` compares different requests, `pairs` the same events."""
+    subject: str
+    """What is counted, as it reads after a number."""
+    count: Count
+    mirrored: bool = False
+    """Whether production is the suspect: the candidate has too few."""
+
+
+def _rates(bad: tuple[int, int], good: tuple[int, int], tolerance: Tolerance) -> Outcomes | None:
+    if not bad[1] or not good[1]:
+        return None
+    return Outcomes(bad[0], bad[1], good[0], good[1], tolerance)
+
+
+def _errors(seen: Compared) -> Outcomes | None:
+    mine, theirs = seen.candidate, seen.production
+    return _rates((mine.errors, mine.requests), (theirs.errors, theirs.requests), seen.settings.errors)
+
+
+def _errors_alone(seen: Compared) -> Outcomes | None:
+    mine = seen.candidate
+    if seen.production.requests or not mine.requests:
+        return None
+    return Outcomes(mine.errors, mine.requests, 0, 0, Tolerance(margin=seen.settings.error_limit))
+
+
+def _slower(share: float) -> Count:
+    def count(seen: Compared) -> Outcomes | None:
+        mine, theirs, known = seen.candidate.latency, seen.production.latency, seen.before.latency
+        if not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
+            return None
+        bound = _bound(known, share)
+        slower = sum(mine[bound + 1 :])
+        as_slow = _beyond(theirs, LATENCY_BOUNDS[bound] / seen.settings.latency_factor)
+        return Outcomes(slower, sum(mine), as_slow, sum(theirs), seen.settings.latency)
+
+    return count
+
+
+def _bound(counts: Sequence[float], share: float) -> int:
+    """Return the index of the bound beyond which the share of the counts is nearest to the given one."""
+    total = sum(counts)
+    beyond = [1 - below / total for below in list(accumulate(counts))[: len(LATENCY_BOUNDS)]]
+    return min(range(len(beyond)), key=lambda k: (abs(log(max(beyond[k], 1e-4) / share)), k))
+
+
+def _beyond(counts: Sequence[float], seconds: float) -> float:
+    """Return how many answers took longer, those of the bucket itself in proportion."""
+    low = 0.0
+    found = 0.0
+    for count, high in zip(counts, (*LATENCY_BOUNDS, float("inf")), strict=True):
+        if low >= seconds:
+            found += count
+        elif high > seconds:
+            found += count * (high - seconds) / (high - low) if high < float("inf") else count
+        low = high
+    return found
+
+
+def _flags(seen: Compared, mirrored: bool) -> Outcomes | None:
+    arms = (seen.candidate, seen.production)
+    mine, theirs = ((arm.flagged, arm.scored) for arm in (reversed(arms) if mirrored else arms))
+    return _rates(mine, theirs, seen.settings.flag_rate)
+
+
+def _paired_flags(seen: Compared, mirrored: bool) -> Outcomes | None:
+    pair, settings = seen.pair, seen.settings
+    counts = (pair.only_candidate_flagged, pair.only_production_flagged)
+    mine, theirs = reversed(counts) if mirrored else counts
+    arm = seen.before.tests.get("flags_more", Wealth())
+    usual = arm.other / arm.other_of if arm.other_of else 0.0
+    margin = settings.flag_rate.margin + (settings.flag_rate.ratio - 1) * usual
+    return _rates((mine, pair.pairs), (theirs, pair.pairs), Tolerance(margin=margin))
+
+
+def _higher(share: float, mirrored: bool) -> Count:
+    def count(seen: Compared) -> Outcomes | None:
+        known = seen.before.scores
+        arms = (seen.candidate.scores, seen.production.scores)
+        mine, theirs = reversed(arms) if mirrored else arms
+        if not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
+            return None
+        cut = _cut(known, share)
+        return _rates((sum(mine[cut:]), sum(mine)), (sum(theirs[cut:]), sum(theirs)), seen.settings.scores)
+
+    return count
+
+
+def _cut(counts: Sequence[float], share: float) -> int:
+    """Return the first bin of those that hold the share of the highest scores, or less if the bin is wide."""
+    total = sum(counts)
+    below = [0.0, *accumulate(counts)]
+    return min(range(1, len(counts)), key=lambda k: (abs((total - below[k]) / total - share), k))
+
+
+def _paired_scores(seen: Compared, mirrored: bool) -> Outcomes | None:
+    counts = seen.pair.score_differences
+    if not sum(counts):
+        return None
+    middle, step = len(counts) // 2, max(1, round(seen.settings.score_step * len(counts) / 2))
+    higher, lower = sum(counts[middle + step :]), sum(counts[: middle - step])
+    mine, theirs = (lower, higher) if mirrored else (higher, lower)
+    return _rates((mine, sum(counts)), (theirs, sum(counts)), Tolerance(margin=seen.settings.scores.margin))
+
+
+def _unconfirmed(seen: Compared) -> Outcomes | None:
+    mine, theirs = ((arm.judged - arm.confirmed, arm.judged) for arm in (seen.candidate, seen.production))
+    return _rates(mine, theirs, seen.settings.precision)
+
+
+def _paired_verdicts(seen: Compared) -> Outcomes | None:
+    right, judged = seen.pair.candidate_right, seen.pair.judged
+    return _rates((judged - right, judged), (right, judged), seen.settings.paired_precision)
+
+
+def _vectors(seen: Compared) -> Outcomes | None:
+    if not seen.pair.vectors:
+        return None
+    return Outcomes(seen.pair.vectors_differing, seen.pair.vectors, 0, 0, seen.settings.vectors)
+
+
+def _one_sided(count: Callable[[Compared, bool], Outcomes | None], mirrored: bool) -> Count:
+    return lambda seen: count(seen, mirrored)
+
+
+TESTS = (
+    Test("errors", Signal.ERRORS, "arms", "of the answers were errors", _errors),
+    Test("errors_alone", Signal.ERRORS, "alone", "of the answers were errors", _errors_alone),
+    *(
+        Test(
+            f"slower_p{round(100 - 100 * share)}", Signal.LATENCY, "arms", "of the answers were slower", _slower(share)
+        )
+        for share in (0.5, 0.1, 0.01)
+    ),
+    *(
+        Test(f"flags_{word}", Signal.FLAG_RATE, "arms", "of the decisions were flagged", _one_sided(_flags, side), side)
+        for word, side in (("more", False), ("fewer", True))
+    ),
+    *(
+        Test(
+            *(f"paired_flags_{word}", Signal.FLAG_RATE, "pairs", "of the same events were flagged by one side only"),
+            *(_one_sided(_paired_flags, side), side),
+        )
+        for word, side in (("more", False), ("fewer", True))
+    ),
+    *(
+        Test(
+            *(f"scores_{word}_p{round(100 - 100 * share)}", Signal.SCORES, "arms"),
+            *("of the scores were high", _higher(share, side), side),
+        )
+        for word, side in (("higher", False), ("lower", True))
+        for share in (0.5, 0.1)
+    ),
+    *(
+        Test(
+            *(f"paired_scores_{word}", Signal.SCORES, "pairs", "of the same events were scored apart"),
+            *(_one_sided(_paired_scores, side), side),
+        )
+        for word, side in (("higher", False), ("lower", True))
+    ),
+    Test("precision", Signal.PRECISION, "arms", "of the judged flags were false", _unconfirmed),
+    Test("paired_precision", Signal.PRECISION, "pairs", "of the judged disagreements were lost", _paired_verdicts),
+    Test("vectors", Signal.VECTORS, "pairs", "of the vectors differed", _vectors),
+)
