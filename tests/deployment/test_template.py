@@ -53,6 +53,11 @@ def test_the_predictor_listens_where_the_transformer_asks_and_nowhere_else(servi
     assert len(set(ports)) == 4
 
 
+def test_the_answers_carry_the_vectors_that_the_detector_service_watches(service: dict[str, Any]) -> None:
+    assert "--vectors" in containers(service)["transformer-container"]["args"]
+    assert "--vectors" not in containers(service)["kserve-container"]["args"]
+
+
 def test_only_the_predictor_gets_the_bundle(service: dict[str, Any]) -> None:
     predictor, transformer = containers(service)["kserve-container"], containers(service)["transformer-container"]
     assert environment(predictor)["STORAGE_URI"] == request().bundle_uri

@@ -13,7 +13,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pair(home: Path) -> Iterator[tuple[Served, Served]]:
-    with serve_pair(home) as pair:
+    with serve_pair(home, vectors=True) as pair:
         yield pair
 
 

@@ -39,7 +39,7 @@ class Served:
         self.port, self.grpc_port = free_port(), free_port()
         flags = {"model_name": MODEL, "http_port": self.port, "grpc_port": self.grpc_port, **self.flags}
         command = [sys.executable, "-m", f"vigil.serving.{self.role}"]
-        command += [f"--{name}={value}" for name, value in flags.items()]
+        command += [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
         environment |= {"VIGIL_HOME": str(self.home), "VIGIL_PUBLIC_KEY": str(PUBLIC_KEY)}
         self.home.mkdir(parents=True, exist_ok=True)
@@ -107,10 +107,10 @@ def serve(role: str, home: Path, **flags: Any) -> Iterator[Served]:
 
 
 @contextmanager
-def serve_pair(home: Path, **flags: Any) -> Iterator[tuple[Served, Served]]:
+def serve_pair(home: Path, vectors: bool = False, **flags: Any) -> Iterator[tuple[Served, Served]]:
     with serve("predictor", home, **flags) as predictor:
-        address = f"127.0.0.1:{predictor.port}"
-        with serve("transformer", home, predictor_host=address, **flags) as transformer:
+        own = {"predictor_host": f"127.0.0.1:{predictor.port}"} | ({"vectors": True} if vectors else {})
+        with serve("transformer", home, **own, **flags) as transformer:
             predictor.wait_until()
             transformer.wait_until()
             yield predictor, transformer

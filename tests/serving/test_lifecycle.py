@@ -222,6 +222,7 @@ def test_a_new_store_starts_from_the_sealed_states_of_the_training(tmp_path: Pat
     write_states(tmp_path / "states", program, state, until=to_micros(events[-1].event_time))
     with serve_pair(tmp_path, feature_state=tmp_path / "states") as (_, transformer):
         (decision,) = transformer.predict(as_json(events[-1])).json()["predictions"]
+        assert "vector" not in decision
     matrix = features_offline(events)
     assert decision["score"] == decider().ensemble.score(matrix).score[-1]
 

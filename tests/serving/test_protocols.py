@@ -56,6 +56,7 @@ def test_single_events_over_v1_equal_the_offline_decisions(transformer: Served) 
         assert answer.status_code == 200, answer.text
         (decision,) = answer.json()["predictions"]
         check(decision, record)
+        assert (decision["vector"], decision["feature_schema"]) == (record.vector, record.feature_schema)
 
 
 def test_many_events_over_v1_equal_the_offline_decisions(transformer: Served) -> None:
@@ -64,6 +65,7 @@ def test_many_events_over_v1_equal_the_offline_decisions(transformer: Served) ->
     assert (answer["model_name"], answer["model_version"]) == (MODEL, "7")
     for decision, record in zip(answer["predictions"], expected(events), strict=True):
         check(decision, record)
+        assert decision["vector"] == record.vector
 
 
 def test_an_arrow_stream_equals_the_offline_decisions(transformer: Served) -> None:
@@ -90,7 +92,11 @@ def test_v2_over_rest_equals_the_offline_decisions(transformer: Served) -> None:
     assert answer.status_code == 200, answer.text
     document = answer.json()
     assert document["id"] == "q"
-    check_outputs({output["name"]: output["data"] for output in document["outputs"]}, expected(events))
+    columns = {output["name"]: output["data"] for output in document["outputs"]}
+    check_outputs(columns, expected(events))
+    assert columns["vector"] == [record.vector for record in expected(events)]
+    facts = {"revision": "rev-7", "bundle": decider().bundle, "mode": "full"}
+    assert document["parameters"] == facts | {"feature_schema": decider().schema.content_hash}
 
 
 def check_outputs(columns: dict[str, list[Any]], records: list[DecisionRecord]) -> None:
@@ -126,6 +132,9 @@ def test_v2_over_grpc_equals_the_offline_decisions(transformer: Served) -> None:
     }
     assert answer.id == "g"
     check_outputs(columns, expected(events))
+    assert columns["vector"] == [record.vector for record in expected(events)]
+    assert answer.parameters["revision"].string_param == "rev-7"
+    assert answer.parameters["bundle"].string_param == decider().bundle
 
 
 def test_the_same_event_twice_gets_the_same_decision_and_counts_once(transformer: Served) -> None:
@@ -144,6 +153,7 @@ def test_explain_gives_reasons_for_every_row_and_writes_nothing(transformer: Ser
         answer = transformer.post(f"{transformer.path}:explain", {"instances": [as_json(events[0])]})
         (decision,) = answer.json()["predictions"]
         assert decision["reasons"]
+        assert "vector" not in decision
     (first,) = transformer.predict(as_json(events[0])).json()["predictions"]
     check(first, expected(events[:1])[0])
 

@@ -37,6 +37,7 @@ class ServerOptions:
     max_ahead_hours: float = 24.0
     log_queue_rows: int = 200_000
     log_file_bytes: int = 256 << 20
+    vectors: bool = False
 
 
 _HELP = {
@@ -57,6 +58,7 @@ _HELP = {
     "max_ahead_hours": "transformer: how far an event may lie in the future; 0 for any time",
     "log_queue_rows": "predictor: decisions that may wait to be written",
     "log_file_bytes": "predictor: size at which the decision log begins a new file",
+    "vectors": "transformer: add its vector to each decision, so that the detector service can watch the features",
 }
 
 
@@ -68,6 +70,9 @@ def parse_options(arguments: Sequence[str], drain_seconds: float) -> ServerOptio
     for field in fields(ServerOptions):
         if field.name in _HELP:
             default = drain_seconds if field.name == "drain_seconds" else field.default
+            if isinstance(default, bool):
+                parser.add_argument(f"--{field.name}", action="store_true", help=_HELP[field.name])
+                continue
             kind = {int: int, float: float}.get(type(field.default), str)
             parser.add_argument(f"--{field.name}", type=kind, default=default, help=_HELP[field.name])
     given = vars(parser.parse_args(arguments))

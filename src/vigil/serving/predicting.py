@@ -233,7 +233,7 @@ class Predictor(Served):
         self._count("vectors", "vectors", vectors)
         decided = await self._decide(vectors, explain=vectors.explain)
         if not vectors.arrow:
-            return Answer(_list(decided.lines), content_type=JSON)
+            return Answer(_list(_with_vectors(decided) if vectors.returned else decided.lines), content_type=JSON)
         constants = self._constants(decided.rows)
         body = await self._lane.run(write_decisions, decided.rows, decided.ids, decided.at, constants)
         return Answer(body, content_type=ARROW)
@@ -260,6 +260,11 @@ class Predictor(Served):
             "revision": self.options.revision,
         }
         return Answer(orjson.dumps(document))
+
+
+def _with_vectors(decided: Decided) -> list[bytes]:
+    vector = decided.rows.vector
+    return [b'%b,"vector":"%b"}' % (line[:-1], vector[row].encode()) for row, line in enumerate(decided.lines)]
 
 
 def _list(lines: Sequence[bytes]) -> bytes:

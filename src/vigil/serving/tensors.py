@@ -16,6 +16,8 @@ from vigil.serving.refusals import INVALID, MALFORMED, Refusal
 
 BINARY_HEADER = "inference-header-content-length"
 _MAX_DIMENSIONS = 8
+_CONSTANT = ("revision", "bundle", "feature_schema", "mode")
+"""What all decisions of an answer have in common: its parameters."""
 
 
 def request_from_rest(body: bytes, headers: Mapping[str, str], model: str) -> InferRequest:
@@ -173,6 +175,8 @@ def response_of(request: InferRequest, decisions: Sequence[Mapping[str, Any]], v
     ]
     reasons = [orjson.dumps(decision["reasons"]).decode() for decision in decisions]
     outputs.append(InferOutput("reasons", rows, "BYTES", reasons))
+    if "vector" in decisions[0]:
+        outputs.append(InferOutput("vector", rows, "BYTES", [decision["vector"] for decision in decisions]))
     for member in decisions[0]["levels"]:
         levels = [decision["levels"][member] for decision in decisions]
         outputs.append(InferOutput(f"level_{member}", rows, "FP64", levels))
@@ -181,6 +185,7 @@ def response_of(request: InferRequest, decisions: Sequence[Mapping[str, Any]], v
         model_name=request.model_name,
         infer_outputs=outputs,
         model_version=version,
+        parameters={name: decisions[0][name] for name in _CONSTANT},
         use_binary_outputs=bool(request.use_binary_outputs),
         requested_outputs=request.request_outputs,
     )
@@ -194,6 +199,7 @@ def answer_of(request: InferRequest, response: InferResponse) -> Answer:
         "id": response.id,
         "model_name": response.model_name,
         "model_version": response.model_version,
+        "parameters": response.parameters,
         "outputs": [
             {"name": output.name, "shape": output.shape, "datatype": output.datatype, "data": output.data}
             for output in response.outputs

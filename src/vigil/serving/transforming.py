@@ -138,7 +138,8 @@ class Transformer(Served):
     def get_output_types(self) -> list[dict[str, Any]]:
         """Return the tensors of a V2 answer."""
         members = [f"level_{member}" for member in self.loaded.members]
-        texts = [(name, "BYTES", [-1]) for name in ("decision_id", "action", "severity", "reasons")]
+        vector = ("vector",) if self.options.vectors else ()
+        texts = [(name, "BYTES", [-1]) for name in ("decision_id", "action", "severity", "reasons", *vector)]
         return tensor_types(texts + [(name, "FP64", [-1]) for name in ("score", "threshold", *members)])
 
     def preprocess(self, payload: Any, headers: Headers | None = None) -> Asked:  # noqa: ANN401 - as in kserve
@@ -223,6 +224,7 @@ class Transformer(Served):
             schema=loaded.schema.content_hash,
             segments=[_segment(event, loaded.segments) for event in events] if loaded.segments else None,
             explain=explain,
+            returned=self.options.vectors and not explain,
         )
 
     async def _measured(self, work: Callable[[Any], Matrix], events: Any) -> Matrix:  # noqa: ANN401

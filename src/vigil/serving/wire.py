@@ -21,6 +21,7 @@ JSON = "application/json"
 
 _MAGIC = b"VGL1"
 _START = struct.Struct("<4sI")
+_KEYS = {"schema", "ids", "segments", "explain", "arrow", "returned"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,8 @@ class Vectors:
     """Reasons for all rows, and no entry in the decision log."""
     arrow: bool = False
     """Whether the answer is an Arrow stream instead of JSON."""
+    returned: bool = False
+    """Whether each decision of a JSON answer is to carry its vector."""
 
 
 def pack(vectors: Vectors) -> bytes:
@@ -46,6 +49,7 @@ def pack(vectors: Vectors) -> bytes:
             "segments": vectors.segments,
             "explain": vectors.explain,
             "arrow": vectors.arrow,
+            "returned": vectors.returned,
         }
     )
     padding = b" " * (-len(header) % 4)
@@ -64,7 +68,8 @@ def unpack(body: bytes, features: int) -> Vectors:
     if not ids or len(values) != 4 * features * len(ids) or (segments is not None and len(segments) != len(ids)):
         raise Refusal(MALFORMED, f"{len(values)} bytes of vectors for {len(ids)} rows of {features} features")
     matrix = np.frombuffer(values, dtype="<f4").reshape(len(ids), features)
-    return Vectors(ids, matrix, header["schema"], segments, bool(header["explain"]), bool(header["arrow"]))
+    flags = [bool(header[name]) for name in ("explain", "arrow", "returned")]
+    return Vectors(ids, matrix, header["schema"], segments, *flags)
 
 
 def _header(raw: bytes) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def _header(raw: bytes) -> dict[str, Any]:
         header = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise Refusal(MALFORMED, "the header is not JSON") from error
-    if not isinstance(header, dict) or {"schema", "ids", "segments", "explain", "arrow"} - set(header):
+    if not isinstance(header, dict) or _KEYS - set(header):
         raise Refusal(MALFORMED, "the header lacks a key")
     ids, segments = header["ids"], header["segments"]
     if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
