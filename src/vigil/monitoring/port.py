@@ -1,11 +1,14 @@
 """The port of drift detectors: ours and those of Alibi Detect fulfil it, and pass the same checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+ALL_COLUMNS = "*"
+"""Stands for the name of a column in the test of a detector that compares all columns at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +25,30 @@ class Columns:
     def __len__(self) -> int:
         return len(self.time)
 
+    def take(self, rows: NDArray[np.int64]) -> "Columns":
+        """Return these rows, given in ascending order; a row may be given more than once."""
+        picked = rows.tolist()
+        return Columns(
+            numbers={name: values[rows] for name, values in self.numbers.items()},
+            categories={name: [entries[row] for row in picked] for name, entries in self.categories.items()},
+            time=self.time[rows],
+        )
+
+    def only(self, names: Collection[str]) -> "Columns":
+        """Return the columns with these names."""
+        return Columns(
+            numbers={name: values for name, values in self.numbers.items() if name in names},
+            categories={name: entries for name, entries in self.categories.items() if name in names},
+            time=self.time,
+        )
+
 
 @dataclass(frozen=True)
 class ColumnTest:
     """The comparison of one column with its reference."""
 
     column: str
+    """Its name, or ALL_COLUMNS."""
     statistic: float
     """Distance between window and reference, in the unit of the detector's statistic: 0 for none."""
     p_value: float
@@ -40,7 +61,10 @@ class ColumnTest:
 class FittedDetector(Protocol):
     """A detector with its reference."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name that chooses it in the settings."""
+        ...
 
     def test(self, window: Columns) -> tuple[ColumnTest, ...]:
         """Return a test for each column of the reference; other columns, types and too few rows are refused."""
@@ -48,11 +72,51 @@ class FittedDetector(Protocol):
 
 
 @runtime_checkable
+class WeightedDetector(FittedDetector, Protocol):
+    """A fitted detector that can give the rows of its reference weights, such as those of a season."""
+
+    def test_weighted(self, window: Columns, weights: NDArray[np.float64] | None) -> tuple[ColumnTest, ...]:
+        """Return the tests against a reference whose rows have these weights, at least 0 and not all 0."""
+        ...
+
+
+@runtime_checkable
 class Detector(Protocol):
     """A way to compare a window with a reference."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name that chooses it in the settings."""
+        ...
+
+    @property
+    def joint(self) -> bool:
+        """Whether one test, named ALL_COLUMNS, stands for all columns."""
+        ...
 
     def fit(self, reference: Columns) -> FittedDetector:
         """Return the detector with this reference, or raise ContractError if it cannot serve as one."""
+        ...
+
+
+@runtime_checkable
+class OnlineDetector(Protocol):
+    """A detector that takes one row after another and holds its own state."""
+
+    @property
+    def name(self) -> str:
+        """The name that chooses it in the settings."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the numbers that a row must have."""
+        ...
+
+    def update(self, row: Mapping[str, float]) -> bool:
+        """Take a row and return whether the stream has drifted since the last reset."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the rows, not the reference."""
         ...
