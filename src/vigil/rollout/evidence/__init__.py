@@ -2,6 +2,7 @@
 
 from vigil.rollout.evidence.folding import fold
 from vigil.rollout.evidence.judgement import Judgement, TestJudgement, Verdict, judge
+from vigil.rollout.evidence.port import SequentialJudge
 from vigil.rollout.evidence.settings import EvidenceSettings, Minimum, Signal, Tolerance
 from vigil.rollout.evidence.state import Evidence, Samples, Wealth
 
@@ -11,6 +12,7 @@ __all__ = [
     "Judgement",
     "Minimum",
     "Samples",
+    "SequentialJudge",
     "Signal",
     "TestJudgement",
     "Tolerance",

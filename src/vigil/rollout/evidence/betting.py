@@ -25,8 +25,8 @@ STAKES = (0.25, 0.5, 1.0, 2.0, 4.0)
 EXCESSES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Bets on the counts, by the same measure."""
 
-TILTS = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""Bets on `fine`, by the exponent of an outcome."""
+REACHES = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Bets on `fine`, by what an outcome costs where the other arm is large."""
 
 MAX_STAKE, MAX_PAYOUT = 0.9, 8.0
 MAX_GROWTH = 1.0
@@ -35,8 +35,11 @@ MAX_GROWTH = 1.0
 MAX_FINE = 20.0
 """Where the logarithm of a bet on `fine` stops growing, so that what breaks later is seen soon."""
 
-FIRST_SPREAD, FIRST_SPREAD_SLOTS = 1.5, 20.0
-RESTART_SLOTS = 50.0
+FIRST_SPREAD, FIRST_SPREAD_SLOTS, FIRST_OUTCOMES = 1.5, 20.0, 2.0
+"""What is taken for granted of the spread, and of the rates, until slots tell more."""
+
+AT_ONCE, RESTART_SLOTS = 0.5, 50.0
+"""Part of the capital that is bet from the first slot on, and slots after which half of the rest is bet."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,20 @@ class Outcomes:
     other: float
     other_of: float
     tolerance: Tolerance
+    slack: float = 1.0
+    """How many margins `fine` allows."""
 
     @property
     def odds(self) -> float:
         """The suspect's tolerated number of outcomes for one of the other arm, the margin left out."""
-        return self.tolerance.ratio * self.suspect_of / self.other_of
+        return self.tolerance.ratio * self.suspect_of / self.other_of if self.other_of else 0.0
 
 
 def bet(wealth: Wealth, seen: Outcomes) -> Wealth:
     """Return the wealth after a slot; one without the suspect tells nothing."""
     if seen.suspect_of <= 0:
         return wealth
-    deviation = _deviation(seen)
+    deviation = _deviation(wealth, seen)
     return Wealth(
         worse=_bet_on_worse(wealth, seen),
         fine=_bet_on_fine(wealth, seen),
@@ -122,10 +127,9 @@ def _tolerated_rate(wealth: Wealth, seen: Outcomes) -> float:
 
 
 def _won_on_counts(wealth: Wealth, seen: Outcomes) -> list[float]:
-    width = spread(wealth)
+    width, odds = spread(wealth), seen.odds
     won = []
     for excess in EXCESSES:
-        odds = seen.odds if seen.other_of else 0.0
         rise = excess / (1 + excess * odds)
         growth = log1p(rise) * seen.suspect - log1p(excess * odds) * seen.other
         growth -= rise * seen.suspect_of * seen.tolerance.margin
@@ -134,30 +138,42 @@ def _won_on_counts(wealth: Wealth, seen: Outcomes) -> list[float]:
 
 
 def _bet_on_fine(wealth: Wealth, seen: Outcomes) -> tuple[float, ...]:
-    before = wealth.fine or (0.0,) * len(TILTS)
-    width = spread(wealth)
+    before = wealth.fine or (0.0,) * len(REACHES)
+    width, odds = spread(wealth), seen.odds
     after = []
-    for value, tilt in zip(before, TILTS, strict=True):
+    for value, reach in zip(before, REACHES, strict=True):
+        tilt = reach / (1 + reach * odds)
         fall = -expm1(-tilt)
-        growth = seen.suspect_of * seen.tolerance.margin * fall - tilt * seen.suspect
+        growth = seen.suspect_of * seen.slack * seen.tolerance.margin * fall - tilt * seen.suspect
         if seen.other_of:
-            growth += log1p(seen.odds * fall) * seen.other
+            growth += log1p(odds * fall) * seen.other
         after.append(min(MAX_FINE, value + min(MAX_GROWTH, growth / width)))
     return tuple(after)
 
 
-def _deviation(seen: Outcomes) -> float | None:
-    """Return the squared deviation of a slot from equal rates, in units of independent outcomes."""
+def _deviation(wealth: Wealth, seen: Outcomes) -> float | None:
+    """Return the squared deviation of a slot from the arms' rates so far, in units of independent outcomes."""
     outcomes = seen.suspect + seen.other
     if not outcomes or not seen.other_of:
         return None
-    share = seen.suspect_of / (seen.suspect_of + seen.other_of)
+    expected, others = _usual(wealth) * seen.suspect_of, seen.other_of
+    share = expected / (expected + others)
     return (seen.suspect - share * outcomes) ** 2 / (outcomes * share * (1 - share))
+
+
+def _usual(wealth: Wealth) -> float:
+    """Return the suspect's rate so far over that of the other arm, drawn to 1 while little is known."""
+    of = wealth.suspect_of + wealth.other_of
+    if not (known := wealth.suspect + wealth.other):
+        return 1.0
+    weight = FIRST_OUTCOMES * of / known
+    mine = (wealth.suspect + FIRST_OUTCOMES) / (wealth.suspect_of + weight)
+    return mine / ((wealth.other + FIRST_OUTCOMES) / (wealth.other_of + weight))
 
 
 def _still_to_place(rounds: int) -> float:
     """Return the part of the capital that has not been bet after so many slots."""
-    return 1 / (1 + rounds / RESTART_SLOTS)
+    return (1 - AT_ONCE * (rounds > 0)) / (1 + rounds / RESTART_SLOTS)
 
 
 def _log_mean(values: tuple[float, ...]) -> float:

@@ -1,6 +1,7 @@
 """Slots into evidence, one after another."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vigil.monitoring.samples import ArmCounts, PairCounts, Slot
 from vigil.rollout.evidence.betting import bet
@@ -40,7 +41,7 @@ def _bet_all(seen: Compared) -> dict[str, Wealth]:
     tests = dict(seen.before.tests)
     for test in TESTS:
         if (outcomes := test.count(seen)) is not None:
-            tests[test.name] = bet(tests.get(test.name, Wealth()), outcomes)
+            tests[test.name] = bet(tests.get(test.name, Wealth()), replace(outcomes, slack=seen.settings.pass_slack))
     return tests
 
 

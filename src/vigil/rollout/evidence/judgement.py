@@ -66,6 +66,8 @@ def judge(
     `required` replaces the signals of the settings that must be fine: a shadow has no answers that clients wait for.
     """
     needed = settings.required if required is None else tuple(required)
+    if state.samples.vectors and Signal.VECTORS not in needed:
+        needed = (*needed, Signal.VECTORS)
     tests = tuple(_judge_test(test, state.tests[test.name], settings) for test in TESTS if test.name in state.tests)
     signals = {signal: _judge_signal(signal, tests) for signal in Signal if signal in needed or _seen(signal, tests)}
     samples = state.samples.since(since or Samples())

@@ -45,7 +45,12 @@ class EvidenceSettings(_Settings):
     false_pass: float = Field(
         default=0.01, gt=0, lt=1, description="chance, for each test, that what is worse than its tolerance is passed"
     )
-    errors: Tolerance = Tolerance(ratio=1.5, margin=0.004)
+    pass_slack: float = Field(
+        default=3,
+        ge=1,
+        description="a pass rules out what is beyond this many margins; what lies between is watched on, step by step",
+    )
+    errors: Tolerance = Tolerance(ratio=1.5, margin=0.003)
     error_limit: float = Field(
         default=0.05, gt=0, lt=1, description="share of errors that is tolerated where production answers nobody"
     )
