@@ -2,7 +2,6 @@
 
 from vigil.rollout.evidence.folding import fold
 from vigil.rollout.evidence.judgement import Judgement, TestJudgement, Verdict, judge
-from vigil.rollout.evidence.port import SequentialJudge
 from vigil.rollout.evidence.settings import EvidenceSettings, Minimum, Signal, Tolerance
 from vigil.rollout.evidence.state import Evidence, Samples, Wealth
 
@@ -12,7 +11,6 @@ __all__ = [
     "Judgement",
     "Minimum",
     "Samples",
-    "SequentialJudge",
     "Signal",
     "TestJudgement",
     "Tolerance",
