@@ -4,6 +4,7 @@ It follows the API server of kubeflow/pipelines 2.17: names of pipelines and ver
 and schedules are not; filters are JSON; errors are JSON with `message`, those of uploads with `error_message`.
 """
 
+import contextlib
 import json
 import re
 import threading
@@ -35,6 +36,10 @@ class Fault:
     status: int
     message: str = "a fault"
     times: int = 1
+    done: bool = False
+    """Whether the server does what it is asked before it answers with the error."""
+    pause: float = 0.0
+    """Seconds until it answers."""
 
 
 @dataclass
@@ -63,6 +68,7 @@ class KubeflowServer:
 
     def __post_init__(self) -> None:
         owner = self
+        self.closing = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
@@ -74,7 +80,7 @@ class KubeflowServer:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
 
     @property
@@ -82,6 +88,7 @@ class KubeflowServer:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def close(self) -> None:
+        self.closing.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
@@ -102,17 +109,24 @@ class KubeflowServer:
             key = "error_message" if "/upload" in asked.path else "message"
             answer = {key: str(refusal), "code": 3, "details": []}
         content = json.dumps(answer).encode()
-        request.send_response(status)
-        request.send_header("Content-Type", "application/json")
-        request.send_header("Content-Length", str(len(content)))
-        request.end_headers()
-        request.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # the client may have given up
+            request.send_response(status)
+            request.send_header("Content-Type", "application/json")
+            request.send_header("Content-Length", str(len(content)))
+            request.end_headers()
+            request.wfile.write(content)
 
     def _route(self, asked: Asked) -> Any:
         for fault in self.faults:
             if fault.times and fault.method == asked.method and re.fullmatch(fault.path, asked.path):
                 fault.times -= 1
+                if fault.done:
+                    self._done(asked)
+                self.closing.wait(fault.pause)
                 raise Refusal(fault.status, fault.message)
+        return self._done(asked)
+
+    def _done(self, asked: Asked) -> Any:
         if self.token and asked.authorization != f"Bearer {self.token}":
             raise Refusal(401, "Request header error: there is no user identity header")
         for method, pattern, action in self._ROUTES:
@@ -143,7 +157,7 @@ class KubeflowServer:
 
     def _add_version(self, pipeline_id: str, name: str, text: bytes) -> dict[str, Any]:
         version = {"pipeline_version_id": str(uuid.uuid4()), "pipeline_id": pipeline_id, "display_name": name}
-        version["pipeline_spec"] = yaml.safe_load(text)
+        version["pipeline_spec"] = next(yaml.load_all(text, Loader=yaml.CSafeLoader))
         self.versions.append(version)
         return version
 
@@ -166,6 +180,11 @@ class KubeflowServer:
         self._check_parameters(asked.body)
         self.runs.append({**asked.body, "run_id": str(uuid.uuid4()), "state": "PENDING"})
         return self.runs[-1]
+
+    def _list_runs(self, asked: Asked) -> Any:
+        wanted = asked.query.get("experiment_id")
+        found = [one for one in self.runs if wanted in (None, one["experiment_id"])]
+        return self._page("runs", found[::-1] if asked.query.get("sort_by", "").endswith("desc") else found, asked)
 
     def _get_run(self, asked: Asked, run_id: str) -> Any:
         for run in self.runs:
@@ -216,6 +235,7 @@ class KubeflowServer:
         ("GET", "/experiments", _list_experiments),
         ("POST", "/experiments", _add_experiment),
         ("POST", "/runs", _add_run),
+        ("GET", "/runs", _list_runs),
         ("GET", "/runs/([^/]+)", _get_run),
         ("GET", "/recurringruns", _list_schedules),
         ("POST", "/recurringruns", _add_schedule),

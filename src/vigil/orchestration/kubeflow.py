@@ -11,13 +11,13 @@ from typing import Any
 from vigil.errors import ContractError, MissingExtra, Unavailable, VigilError
 from vigil.settings import Settings
 
-_TIMEOUT = 60
+TIMEOUT = 60.0
 """Seconds for one answer; kfp's client would wait for ever."""
 
 _LONGEST = 500
 
 
-def connect(settings: Settings) -> Any:  # noqa: ANN401 - kfp has no types
+def connect(settings: Settings, timeout: float = TIMEOUT) -> Any:  # noqa: ANN401 - kfp has no types
     """Return a `kfp.Client`, or raise Unavailable if no server answers."""
     try:
         import kfp
@@ -32,12 +32,12 @@ def connect(settings: Settings) -> Any:  # noqa: ANN401 - kfp has no types
         raise ContractError(f"VIGIL_KFP_HOST: {settings.kfp_host!r} is no address such as http://ml-pipeline:8888")
     credentials = _credentials(settings)
     if not settings.kfp_namespace:
-        _need_single_user(settings, credentials)
+        _need_single_user(settings, credentials, timeout)
     with api_errors("connect to Kubeflow Pipelines"):
         client = kfp.Client(
             host=settings.kfp_host, namespace=settings.kfp_namespace or "kubeflow", credentials=credentials
         )
-    _limit_time(client._run_api.api_client.rest_client)
+    _limit_time(client._run_api.api_client.rest_client, timeout)
     return client
 
 
@@ -50,7 +50,7 @@ def _credentials(settings: Settings) -> Any:  # noqa: ANN401 - kfp has no types
     return ServiceAccountTokenVolumeCredentials(str(settings.kfp_token))
 
 
-def _need_single_user(settings: Settings, credentials: Any) -> None:  # noqa: ANN401 - kfp has no types
+def _need_single_user(settings: Settings, credentials: Any, timeout: float) -> None:  # noqa: ANN401 - kfp has no types
     """Ask the server who it serves.
 
     kfp's client would ask five times with pauses of five seconds, and for a server of many users it would write a
@@ -65,16 +65,17 @@ def _need_single_user(settings: Settings, credentials: Any) -> None:  # noqa: AN
         configuration.refresh_api_key_hook = credentials.refresh_api_key_hook
     health = kfp_server_api.HealthzServiceApi(kfp_server_api.ApiClient(configuration))
     with api_errors(f"reach {settings.kfp_host}"):
-        answer = health.healthz_service_get_healthz(_request_timeout=_TIMEOUT)
+        answer = health.healthz_service_get_healthz(_request_timeout=(timeout, timeout))
     if answer.multi_user:
         raise ContractError(f"{settings.kfp_host} serves many users: say whose runs these are by VIGIL_KFP_NAMESPACE")
 
 
-def _limit_time(rest_client: Any) -> None:  # noqa: ANN401 - generated code without types
+def _limit_time(rest_client: Any, timeout: float) -> None:  # noqa: ANN401 - generated code without types
     request: Callable[..., Any] = rest_client.request
+    limits = (timeout, timeout)  # to connect and to read: the client ignores a single number that is no int
 
     def limited(*args: object, **named: object) -> object:
-        return request(*args, **{**named, "_request_timeout": named.get("_request_timeout") or _TIMEOUT})
+        return request(*args, **{**named, "_request_timeout": named.get("_request_timeout") or limits})
 
     rest_client.request = limited
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -12,7 +12,7 @@ from vigil.errors import ContractError, Unavailable
 from vigil.orchestration.arguments import checked_arguments
 from vigil.orchestration.cron import EVERY_SIX_HOURS, checked_cron
 from vigil.orchestration.ir import CompiledPipeline, version_name
-from vigil.orchestration.kubeflow import api_errors, connect, tolerating
+from vigil.orchestration.kubeflow import TIMEOUT, api_errors, connect, tolerating
 from vigil.settings import Settings
 
 OURS = "Made by `vigil pipeline schedule`, which replaces it."
@@ -57,6 +57,7 @@ class RemoteRun:
     state: RunState
     url: str
     error: str = ""
+    pipeline_id: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -88,8 +89,9 @@ class Schedule:
 class Kubeflow:
     """A Kubeflow Pipelines server. What it refuses is a ContractError with its reason, its silence Unavailable."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._client = connect(settings)
+    def __init__(self, settings: Settings, *, timeout: float = TIMEOUT) -> None:
+        """Connect; an answer that takes longer than `timeout` seconds is silence."""
+        self._client = connect(settings, timeout)
         self._namespace = settings.kfp_namespace
         self.address = str(settings.kfp_host).rstrip("/")
 
@@ -156,6 +158,29 @@ class Kubeflow:
         """Return how a run stands now."""
         with api_errors(f"read run {run_id}"):
             return self._remote_run(self._client.get_run(run_id))
+
+    def runs_named(self, name: str) -> list[RemoteRun]:
+        """Return the runs of that very name, the oldest first: the server takes two runs of one name."""
+        with api_errors(f"look for run {name}"):
+            pages = _pages(
+                self._client.list_runs,
+                "runs",
+                filter=_named(name),
+                namespace=self._namespace,
+                sort_by="created_at asc",
+            )
+            return [self._remote_run(one) for one in pages if one.display_name == name]
+
+    def active_runs(self, experiment: str, pipelines: Collection[str]) -> list[RemoteRun]:
+        """Return the runs of those pipelines in an experiment that go on, among its last hundred."""
+        wanted = {self._find_pipeline(name) for name in pipelines} - {None}
+        experiment_id = self._experiment_id(experiment)
+        with api_errors(f"list the runs of {experiment}"):
+            answer = self._client.list_runs(
+                experiment_id=experiment_id, namespace=self._namespace, page_size=_PAGE, sort_by="created_at desc"
+            )
+            found = [self._remote_run(one) for one in answer.runs or ()]
+        return [one for one in found if not one.is_over and one.pipeline_id in wanted]
 
     def wait(
         self,
@@ -246,6 +271,7 @@ class Kubeflow:
             state=RunState(run.state) if known else RunState.UNKNOWN,
             url=f"{self.address}/#/runs/details/{run.run_id}",
             error=run.error.message if run.error and run.error.message else "",
+            pipeline_id=str(reference.pipeline_id) if (reference := run.pipeline_version_reference) else "",
         )
 
 

@@ -1,0 +1,158 @@
+"""Runs on this machine, each in a process that outlives the sink: a sink that comes back finds it by its folder."""
+
+import fcntl
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vigil.errors import ContractError, Unavailable
+from vigil.orchestration.filling import Purpose
+from vigil.orchestration.local import open_run
+from vigil.orchestration.runs import LocalRun
+from vigil.orchestration.runs import Outcome as RunOutcome
+from vigil.rerun.arguments import prepare
+from vigil.rerun.launcher import Seen
+from vigil.rerun.records import Outcome, Rerun, Stage
+from vigil.rerun.settings import RerunSettings
+from vigil.settings import Settings, child_environment
+
+REQUEST, STARTED, LOCK, LOG = "request.json", "started.json", "lock", "process.log"
+"""Files in the folder of a rerun: what to run, where it runs, held while it runs, and what its process wrote."""
+
+_PATIENCE = 60.0
+"""Seconds until the process of a run has to say that it has begun."""
+
+_STAGES = {
+    RunOutcome.RUNNING: Stage.RUNNING,
+    RunOutcome.SUCCEEDED: Stage.SUCCEEDED,
+    RunOutcome.FAILED: Stage.FAILED,
+    RunOutcome.STOPPED: Stage.CANCELED,
+}
+
+
+@dataclass
+class Here:
+    """The launcher of this machine. The folder of a run has its name, so there is one of each name."""
+
+    settings: Settings
+    rerun_settings: RerunSettings
+    _children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def find(self, rerun: Rerun) -> Seen | None:
+        """Return the run if its process has begun it, or is about to."""
+        for child in self._children:
+            child.poll()
+        folder = self._folder(rerun)
+        if (folder / STARTED).exists():
+            return _seen(folder, is_alive=_is_held(folder / LOCK))
+        return Seen(str(rerun.run), str(folder), Stage.RUNNING) if _is_held(folder / LOCK) else None
+
+    def others(self, _: Rerun) -> str | None:
+        """Return None: what else runs here is in the journal, or was started by hand in a terminal."""
+        return None
+
+    def start(self, rerun: Rerun) -> Seen:
+        """Start the process of the run, and return once it has begun or failed to.
+
+        Two processes of one run do no harm: the second finds the lock held, or the run begun, and leaves.
+        """
+        folder, runs = self._folder(rerun), self._runs
+        found = prepare(rerun, self.rerun_settings.rules(rerun.asked.model), runs, str(runs), Purpose.HERE)
+        folder.mkdir(parents=True, exist_ok=True)
+        request = {"pipeline": str(found.pipeline.path.absolute()), "arguments": found.arguments, "runs": str(runs)}
+        _write(folder / REQUEST, request)
+        with (folder / LOG).open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "vigil.rerun.child", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=child_environment({"VIGIL_HOME": str(self.settings.home.absolute())}),
+                start_new_session=True,
+            )
+        self._children.append(child)
+        return self._begun(rerun, child)
+
+    def outcome(self, rerun: Rerun) -> Outcome:
+        """Return the version that the run registered, or what the gates said."""
+        return _outcome(open_run(_run_folder(self._folder(rerun))))
+
+    @property
+    def _runs(self) -> Path:
+        return self.settings.home.absolute() / "runs"
+
+    def _folder(self, rerun: Rerun) -> Path:
+        return self.settings.home.absolute() / "rerun" / "runs" / str(rerun.run)
+
+    def _begun(self, rerun: Rerun, child: "subprocess.Popen[bytes]") -> Seen:
+        deadline = time.monotonic() + _PATIENCE
+        folder = self._folder(rerun)
+        while time.monotonic() < deadline:
+            code = child.poll()
+            if (folder / STARTED).exists() and (seen := self.find(rerun)):
+                return seen
+            if code:
+                raise ContractError(f"the process of {rerun.run} ended with {code}: {_last_line(folder / LOG)}")
+            time.sleep(0.05)
+        raise Unavailable(f"the process of {rerun.run} has not begun after {_PATIENCE:.0f} s")
+
+
+def _seen(folder: Path, *, is_alive: bool) -> Seen:
+    run_folder = _run_folder(folder)
+    if not run_folder.is_dir():
+        return Seen(run_folder.name, str(run_folder), Stage.FAILED, "the folder of the run is gone")
+    run = open_run(run_folder)
+    stage = _STAGES[run.outcome]
+    error = f"{run.failure.step or 'kfp'}: {run.failure.message}" if run.failure else ""
+    if stage is Stage.RUNNING and not is_alive:
+        stage = Stage.CANCELED
+    if stage is Stage.CANCELED:
+        error = "the run was stopped, or its process was killed"
+    return Seen(run_folder.name, str(run_folder), stage, error)
+
+
+def _run_folder(folder: Path) -> Path:
+    return Path(json.loads((folder / STARTED).read_text(encoding="utf-8"))["folder"])
+
+
+def _outcome(run: LocalRun) -> Outcome:
+    keys = {one.step.key for one in run.steps}
+    registered = run.step("register-model").outputs.artifacts.get("registered") if "register-model" in keys else None
+    if registered is not None:
+        from vigil.training.register import read_registration
+
+        found = read_registration(registered.path)
+        return Outcome(version=found.version, bundle=found.bundle)
+    if "apply-gates" in keys:
+        from vigil.training.gates import read_verdicts
+
+        verdicts = read_verdicts(run.step("apply-gates").outputs.artifacts["verdicts"].path)
+        return Outcome(reason=f"the gates rejected the candidate: {verdicts.summary}")
+    return Outcome(reason="the pipeline registers nothing")
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether a living process holds the lock."""
+    if not path.exists():
+        return False
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _write(path: Path, document: object) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(document), encoding="utf-8")
+    draft.replace(path)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")

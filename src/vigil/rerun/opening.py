@@ -1,0 +1,42 @@
+"""The parts of the rerun put together from the settings."""
+
+from vigil.errors import ContractError
+from vigil.rerun.journal import Journal
+from vigil.rerun.launcher import Launcher
+from vigil.rerun.settings import LauncherKind, RerunSettings
+from vigil.rerun.worker import Desk, Worker
+from vigil.settings import Settings
+
+
+def open_journal(settings: Settings) -> Journal:
+    """Return the journal in VIGIL_HOME/rerun."""
+    return Journal(settings.home.absolute() / "rerun")
+
+
+def open_launcher(settings: Settings, told: RerunSettings) -> Launcher:
+    """Return the launcher that the settings ask for."""
+    kind = told.launcher or (LauncherKind.KUBEFLOW if settings.kfp_host else LauncherKind.LOCAL)
+    if kind is LauncherKind.LOCAL:
+        from vigil.rerun.here import Here
+
+        return Here(settings, told)
+    if not settings.kfp_host:
+        raise ContractError("the launcher kubeflow needs a server: set VIGIL_KFP_HOST")
+    from vigil.rerun.there import There
+
+    return There(settings, told)
+
+
+def open_desk(settings: Settings, told: RerunSettings) -> Desk:
+    """Return what takes events in."""
+    return Desk(open_journal(settings), told)
+
+
+def open_worker(settings: Settings, told: RerunSettings) -> Worker:
+    """Return what starts and watches the runs."""
+    return Worker(open_journal(settings), told, open_launcher(settings, told), sinks(settings))
+
+
+def sinks(settings: Settings) -> tuple[str, ...]:
+    """Return the URLs that our events go to."""
+    return tuple(url.strip() for url in (settings.event_sinks or "").split(",") if url.strip())

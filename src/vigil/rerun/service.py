@@ -1,0 +1,173 @@
+"""The sink: takes CloudEvents, answers once the decision is on disk, and works in the background."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import ValidationError
+
+from vigil.contracts.cloud_events import CloudEvent, read_event
+from vigil.errors import ContractError, Unavailable, VigilError
+from vigil.monitoring.verdicts import DRIFT_EVENT, DriftVerdict
+from vigil.rerun.metrics import RerunMetrics
+from vigil.rerun.records import COME_AGAIN, Asked, Decision, Rerun, asked_by
+from vigil.rerun.sending import send_due
+from vigil.rerun.worker import Desk, Taken, Worker, alone
+
+_MOST_BYTES = 1 << 20
+_MOST_LISTED = 1_000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Service:
+    """The sink over a desk and a worker that share a journal."""
+
+    desk: Desk
+    worker: Worker
+    pause: float = 1.0
+    """Seconds between two steps of the worker; an event wakes it at once."""
+
+    def __post_init__(self) -> None:
+        self._wake = asyncio.Event()
+        self._steps = 0
+        self._registry = CollectorRegistry()
+        self._registry.register(RerunMetrics(self.desk.journal, self.worker))
+
+    def app(self) -> web.Application:
+        """Return the application; its background work begins and ends with it."""
+        app = web.Application(middlewares=[_errors], client_max_size=_MOST_BYTES)
+        app.router.add_post("/", self._take)
+        app.router.add_get("/v1/reruns", self._list)
+        app.router.add_get("/v1/reruns/{event}", self._show)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        app.cleanup_ctx.append(self._background)
+        return app
+
+    async def _take(self, request: web.Request) -> web.Response:
+        asked = wish(read_event(request.headers, await request.read()))
+        if asked is None:
+            return web.json_response({"decision": Decision.NOTHING_TO_DO, "why": f"only {DRIFT_EVENT} starts a rerun"})
+        taken = await asyncio.to_thread(self.desk.take, asked)
+        self._wake.set()
+        return _answer(taken)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        limit = request.query.get("limit", "100")
+        if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
+            raise ContractError(f"limit: a whole number from 1 to {_MOST_LISTED}")
+        found = await asyncio.to_thread(self.desk.journal.newest, int(limit), request.query.get("model"))
+        return web.json_response([one.model_dump(mode="json") for one in found])
+
+    async def _show(self, request: web.Request) -> web.Response:
+        found = await asyncio.to_thread(self.desk.journal.find, request.match_info["event"])
+        if found is None:
+            return web.json_response({"error": "there is no such event"}, status=404)
+        return _record(found)
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "up"})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        open_ones = await asyncio.to_thread(self.desk.journal.open_ones)
+        return web.json_response({"status": "ready", "open": len(open_ones), "steps": self._steps})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        text = await asyncio.to_thread(generate_latest, self._registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _background(self, _: web.Application) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession() as session:
+            tasks = [asyncio.create_task(_forever(self._work)), asyncio.create_task(_forever(self._send(session)))]
+            yield
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        """Step as long as this process is the one that may work; otherwise look again later."""
+        with alone(self.desk.journal.folder) as mine:
+            while mine:
+                self._wake.clear()
+                await _to_its_end(self.worker.step)
+                self._steps += 1
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self.pause)
+        await asyncio.sleep(self.pause)
+
+    def _send(self, session: aiohttp.ClientSession) -> Callable[[], Awaitable[None]]:
+        async def send() -> None:
+            await send_due(self.desk.journal, session, self.desk.clock)
+            await asyncio.sleep(self.pause)
+
+        return send
+
+
+def wish(event: CloudEvent) -> Asked | None:
+    """Return what an event asks for; None for one of a type that never starts a run."""
+    if event.type != DRIFT_EVENT:
+        return None
+    return asked_by(DriftVerdict.model_validate(event.json()))
+
+
+async def _to_its_end(step: Callable[[], object]) -> None:
+    """Run the step in a thread; who is cancelled meanwhile still waits for it, and so keeps the lock."""
+    running = asyncio.ensure_future(asyncio.to_thread(step))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await running
+        raise
+
+
+async def _forever(work: Callable[[], Awaitable[None]]) -> None:
+    """Go on after what may pass; a journal that cannot be used now can be used later."""
+    while True:
+        try:
+            await work()
+        except VigilError as error:
+            _log.error("the rerun sink has to wait", extra={"cause": str(error)})
+            await asyncio.sleep(1)
+
+
+def _answer(taken: Taken) -> web.Response:
+    """202 for a run that is to start, 429 for an event that may come again later, 200 for everything else."""
+    if taken.rerun.decision in COME_AGAIN:
+        wait = math.ceil((taken.retry_after or timedelta(seconds=1)).total_seconds())
+        return _record(taken.rerun, 429, {"Retry-After": str(wait)})
+    started = taken.is_new and taken.rerun.decision is Decision.START
+    return _record(taken.rerun, 202 if started else 200)
+
+
+def _record(rerun: Rerun, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=rerun.model_dump_json(), status=status, headers=headers, content_type="application/json")
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what went wrong into a status and a sentence."""
+    try:
+        return await handler(request)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _refusal(400, f"data.{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except ContractError as error:
+        return _refusal(400, str(error))
+    except Unavailable as error:
+        return _refusal(503, str(error))
+
+
+def _refusal(status: int, text: str) -> web.Response:
+    return web.Response(text=json.dumps({"error": text}), status=status, content_type="application/json")
