@@ -4,39 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vigil.monitoring.detectors.categories import CategoryColumn
-from vigil.monitoring.detectors.laws import Floats, share_chance
+from vigil.monitoring.detectors.laws import Floats
+from vigil.monitoring.detectors.missing import MissingShares, missing_shares
 from vigil.monitoring.detectors.numbers import CramerVonMises, Distance, KolmogorovSmirnov, NumberColumn
-from vigil.monitoring.detectors.shape import Shape, is_missing, require_kind, shape_of
+from vigil.monitoring.detectors.shape import Shape, require_kind, shape_of
 from vigil.monitoring.port import Columns, ColumnTest
 
 MINIMUM_ROWS = 20
 """Rows of a window or a reference without which nothing is said."""
-
-
-@dataclass(frozen=True, eq=False)
-class MissingShares:
-    """The share of missing values of each column of a reference."""
-
-    missing: Mapping[str, NDArray[np.bool_]]
-
-    def chance(self, column: str, missing: int, rows: int, weights: Floats | None) -> float:
-        """Return the chance of so many missing values among the rows of a window."""
-        known = self.missing[column]
-        if not missing and not known.any():
-            return 1.0
-        if weights is None:
-            return share_chance((missing, rows), (float(known.sum()), float(len(known))))
-        worth = float(weights.sum() ** 2 / (weights**2).sum())
-        return share_chance((missing, rows), (float(weights[known].sum() / weights.sum()) * worth, worth))
-
-
-def missing_shares(reference: Columns) -> MissingShares:
-    """Return where values of the reference are missing."""
-    numbers = {name: np.isnan(values) for name, values in reference.numbers.items()}
-    return MissingShares({**numbers, **{name: is_missing(values) for name, values in reference.categories.items()}})
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +33,13 @@ class FittedOwn:
     def test_weighted(self, window: Columns, weights: Floats | None) -> tuple[ColumnTest, ...]:
         """Return the tests against a reference whose rows have these weights, at least 0 and not all 0."""
         self.shape.check(window, "window")
-        found = []
-        for name, column in self.numbers.items():
-            values = np.asarray(window.numbers[name], dtype=np.float64)
-            found.append((name, *column.compare(values, weights), int(np.isnan(values).sum())))
-        for name, entries in self.categories.items():
-            given = window.categories[name]
-            found.append((name, *entries.compare(given, weights), sum(value is None for value in given)))
-        return tuple(
-            ColumnTest(name, statistic, chance, self.missing.chance(name, missing, len(window), weights))
-            for name, statistic, chance, missing in found
-        )
+        found = {
+            name: column.compare(np.asarray(window.numbers[name], dtype=np.float64), weights)
+            for name, column in self.numbers.items()
+        }
+        found |= {name: column.compare(window.categories[name], weights) for name, column in self.categories.items()}
+        missing = self.missing.chances(window, weights)
+        return tuple(ColumnTest(name, *found[name], missing[name]) for name in self.shape.names)
 
 
 @dataclass(frozen=True)

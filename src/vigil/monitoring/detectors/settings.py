@@ -1,14 +1,11 @@
 """Which detector is used, by configuration."""
 
-import logging
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vigil.monitoring.detectors.own import MINIMUM_ROWS, own_detector
 from vigil.monitoring.port import Detector
-
-_log = logging.getLogger(__name__)
 
 DetectorName = Literal[
     "ks",

@@ -1,0 +1,167 @@
+"""Adapters of Alibi Detect's detectors of windows, with the holes closed that it leaves.
+
+Alibi Detect 0.13 goes blind on a column with one NaN, cuts wider rows, alarms on rare categories and accepts a single
+row. Here it gets present values, checked columns and pooled categories; missing values are tested beside it.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from vigil.errors import MissingExtra
+from vigil.monitoring.detectors.categories import CategoryColumn
+from vigil.monitoring.detectors.encoding import Encoder
+from vigil.monitoring.detectors.laws import SMALLEST, Floats
+from vigil.monitoring.detectors.missing import MissingShares, missing_shares
+from vigil.monitoring.detectors.shape import Shape, require_kind, shape_of
+from vigil.monitoring.port import ALL_COLUMNS, Columns, ColumnTest, Detector, FittedDetector
+
+_log = logging.getLogger(__name__)
+
+_LEAST_VALUES = 2
+_TRAIN_SHARE = 0.75
+"""Of the rows; folds instead alarm on one window in six without a change."""
+
+
+@cache
+def import_alibi() -> ModuleType:
+    """Return alibi_detect.cd, or raise MissingExtra; the first call says under which licence it is."""
+    try:
+        import alibi_detect.cd as package  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise MissingExtra("alibi-detect", "monitor") from error
+    _log.warning(
+        "Alibi Detect is under the Business Source Licence 1.1: production needs a licence of Seldon's; "
+        "the detectors tabular, ks, cvm and chi2 are free"
+    )
+    logging.getLogger("alibi_detect").setLevel(logging.ERROR)  # it warns of its own defaults at each prediction
+    module: ModuleType = package
+    return module
+
+
+def alibi_detector(name: str, minimum_rows: int, seed: int) -> Detector:
+    """Return alibi_ks, alibi_cvm, alibi_chi2, alibi_tabular or alibi_classifier."""
+    if name == "alibi_classifier":
+        return AlibiClassifier(name, minimum_rows, seed)
+    return AlibiColumns(name, minimum_rows)
+
+
+@dataclass(frozen=True)
+class AlibiColumns:
+    """KSDrift, CVMDrift, ChiSquareDrift or TabularDrift."""
+
+    name: str
+    minimum_rows: int
+    joint: bool = False
+
+    def fit(self, reference: Columns) -> FittedDetector:
+        """Return the detector with this reference, or raise ContractError if it cannot serve as one."""
+        shape = shape_of(reference, self.minimum_rows)
+        if self.name == "alibi_chi2":
+            require_kind(reference, self.name, "categories")
+        elif self.name != "alibi_tabular":
+            require_kind(reference, self.name, "numbers")
+        numbers = {name: _present(values) for name, values in reference.numbers.items()}
+        categories = {name: CategoryColumn.of(entries) for name, entries in reference.categories.items()}
+        return FittedAlibiColumns(import_alibi(), self.name, shape, numbers, categories, missing_shares(reference))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedAlibiColumns:
+    """A detector of Alibi Detect for each column, on the values that are present."""
+
+    package: ModuleType
+    name: str
+    shape: Shape
+    numbers: Mapping[str, Floats]
+    """Present values."""
+    categories: Mapping[str, CategoryColumn]
+    missing: MissingShares
+
+    def test(self, window: Columns) -> tuple[ColumnTest, ...]:
+        """Return a test for each column of the reference; other columns, types and too few rows are refused."""
+        self.shape.check(window, "window")
+        found = {name: self._number(known, window.numbers[name]) for name, known in self.numbers.items()}
+        found |= {name: self._category(name, column, window) for name, column in self.categories.items()}
+        missing = self.missing.chances(window, None)
+        return tuple(ColumnTest(name, *found[name], missing[name]) for name in self.shape.names)
+
+    def _number(self, known: Floats, values: Floats) -> tuple[float, float]:
+        given = _present(values)
+        if min(len(known), len(given)) < _LEAST_VALUES or known.min() == known.max() == given.min() == given.max():
+            return 0.0, 1.0
+        column = known[:, None]
+        if self.name == "alibi_tabular":
+            return _predict(self.package.TabularDrift(column, categories_per_feature={}), given)
+        kind = self.package.KSDrift if self.name == "alibi_ks" else self.package.CVMDrift
+        return _predict(kind(column), given)
+
+    def _category(self, name: str, column: CategoryColumn, window: Columns) -> tuple[float, float]:
+        counts = column.pool(window.categories[name], None)
+        if counts is None or np.count_nonzero(counts.window + counts.reference) < 2:
+            return 0.0, 1.0
+        codes = np.arange(len(counts.window), dtype=np.float64)
+        known, given = (np.repeat(codes, side.astype(np.int64)) for side in (counts.reference, counts.window))
+        kind = self.package.TabularDrift if self.name == "alibi_tabular" else self.package.ChiSquareDrift
+        return _predict(kind(known[:, None], categories_per_feature={0: len(codes)}), given)
+
+
+def _present(values: Floats) -> Floats:
+    numbers = np.asarray(values, dtype=np.float64)
+    return numbers[~np.isnan(numbers)]
+
+
+def _predict(detector: Any, window: Floats) -> tuple[float, float]:  # noqa: ANN401 - untyped package
+    answer = detector.predict(window[:, None], drift_type="feature")["data"]
+    return float(answer["distance"][0]), max(SMALLEST, float(answer["p_val"][0]))
+
+
+@dataclass(frozen=True)
+class AlibiClassifier:
+    """ClassifierDrift: a logistic regression that tells the window from the reference shows a change of any kind."""
+
+    name: str
+    minimum_rows: int
+    seed: int
+    joint: bool = True
+
+    def fit(self, reference: Columns) -> FittedDetector:
+        """Return the detector with this reference, or raise ContractError if it cannot serve as one."""
+        shape = shape_of(reference, self.minimum_rows)
+        encoder = Encoder.of(reference)
+        package = import_alibi()
+        from sklearn.linear_model import LogisticRegression
+
+        detector = package.ClassifierDrift(
+            encoder.encode(reference),
+            model=LogisticRegression(C=0.1, max_iter=500),
+            backend="sklearn",
+            train_size=_TRAIN_SHARE,
+            seed=self.seed,
+        )
+        return FittedClassifier(self.name, shape, encoder, detector, missing_shares(reference))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedClassifier:
+    """The classifier with its reference."""
+
+    name: str
+    shape: Shape
+    encoder: Encoder
+    detector: Any
+    missing: MissingShares
+
+    def test(self, window: Columns) -> tuple[ColumnTest, ...]:
+        """Return one test for all columns; other columns, types and too few rows are refused."""
+        self.shape.check(window, "window")
+        answer = self.detector.predict(self.encoder.encode(window), return_probs=False, return_model=False)["data"]
+        chances = self.missing.chances(window, None)
+        lowest = min(1.0, min(chances.values()) * len(chances))
+        chance = max(SMALLEST, float(answer["p_val"]))
+        return (ColumnTest(ALL_COLUMNS, float(answer["distance"]), chance, lowest),)
