@@ -1,0 +1,28 @@
+"""A pipeline of one step that takes what retraining takes, and ends when a file says so."""
+
+import functools
+
+from kfp import dsl
+
+component = functools.partial(dsl.component, base_image="registry.test/python:1", install_kfp_package=False)
+
+
+@component
+def train(cause: str, event_id: str, started_by: str, gate: str) -> None:
+    import time
+    from pathlib import Path
+
+    folder = Path(gate)
+    (folder / "told.txt").write_text(f"{event_id}\n{started_by}\n{cause}")
+    with (folder / "starts.txt").open("a") as file:
+        file.write("started\n")
+    deadline = time.monotonic() + 120
+    while not (folder / "end.txt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if (folder / "end.txt").read_text() != "well":
+        raise RuntimeError("it was told to fail")
+
+
+@dsl.pipeline(name="retraining")
+def tiny(cause: str, event_id: str, started_by: str, gate: str) -> None:
+    train(cause=cause, event_id=event_id, started_by=started_by, gate=gate)
