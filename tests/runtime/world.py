@@ -60,7 +60,12 @@ class World:
     def __post_init__(self) -> None:
         port, grpc_port = free_ports("127.0.0.1", 2)
         self.config = RuntimeConfig(
-            settings=Settings(home=self.home), port=port, grpc_port=grpc_port, grace_seconds=0.5, policy=QUICK
+            settings=Settings(home=self.home),
+            port=port,
+            grpc_port=grpc_port,
+            grace_seconds=0.5,
+            policy=QUICK,
+            monitor=False,
         )
         self.client = RuntimeClient(self.config.settings)
 

@@ -36,6 +36,8 @@ class Launch:
     predictor: Ports
     transformer: Ports
     feature_state: str | None = None
+    vectors: bool = False
+    """Whether the answers carry the vectors, so that the detector service can watch the features."""
 
 
 CommandBuilder = Callable[[Role, Launch], list[str]]
@@ -57,7 +59,8 @@ def server_command(role: Role, launch: Launch) -> list[str]:
     if role is Role.PREDICTOR:
         return [*command, "--model_dir", launch.uri, "--bundle_hash", launch.bundle]
     command += ["--predictor_host", f"{HOST}:{launch.predictor.http}"]
-    return [*command, "--feature_state", launch.feature_state] if launch.feature_state else command
+    command += ["--feature_state", launch.feature_state] if launch.feature_state else []
+    return [*command, "--vectors"] if launch.vectors else command
 
 
 def server_environment(settings: Settings) -> dict[str, str]:

@@ -168,6 +168,7 @@ class _Daemon:
             grpc_endpoint=None if config.grpc_port is None else address(config.host, config.grpc_port),
             draining=self._draining,
             revisions=self._supervisor.revisions(),
+            monitor=self._supervisor.monitor.status() if self._supervisor.monitor else None,
         )
 
 

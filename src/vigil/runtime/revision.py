@@ -33,6 +33,8 @@ class Making:
     policy: RestartPolicy
     commands: CommandBuilder = server_command
     clock: Clock = system_clock
+    vectors: bool = False
+    """Whether the answers carry the vectors."""
 
 
 class Revision:
@@ -51,6 +53,7 @@ class Revision:
             predictor=Ports(numbers[0], numbers[1]),
             transformer=Ports(numbers[2], numbers[3]),
             feature_state=spec.feature_state,
+            vectors=making.vectors,
         )
         upstream = Upstream(HOST, self.launch.transformer.http)
         self.target = Target(spec.name, spec.model, upstream, self.launch.transformer.grpc)

@@ -124,6 +124,18 @@ class RevisionStatus(_Document):
     why: str | None = Field(default=None, description="of a failure: the cause and the last lines of the log")
 
 
+class MonitorStatus(_Document):
+    """The detector service as it is."""
+
+    url: str
+    pid: int | None
+    restarts: int = 0
+    payloads: dict[str, int] = Field(
+        default={}, description="exchanges for it by outcome: sent, or why they were dropped"
+    )
+    why: str | None = Field(default=None, description="of a failure: the last lines of its log")
+
+
 class RuntimeStatus(_Document):
     """The runtime as it is."""
 
@@ -136,6 +148,7 @@ class RuntimeStatus(_Document):
     grpc_endpoint: str | None
     draining: bool = False
     revisions: list[RevisionStatus] = []
+    monitor: MonitorStatus | None = Field(default=None, description="None where `vigil up --no-monitor` left it out")
 
     def revision(self, name: str) -> RevisionStatus | None:
         """Return the revision of this name, if there is one."""

@@ -13,6 +13,9 @@ from vigil.errors import ContractError
 from vigil.runtime.child import RestartPolicy
 from vigil.runtime.commands import CommandBuilder, server_command, server_environment
 from vigil.runtime.files import RuntimeFolder
+from vigil.runtime.monitor import NAME as MONITOR
+from vigil.runtime.monitor import Monitor, Watching
+from vigil.runtime.ports import address
 from vigil.runtime.reporting import revision_status
 from vigil.runtime.revision import Making, Revision
 from vigil.runtime.splitter.buckets import check_percents, from_ranges, move, percents_of, to_ranges
@@ -41,6 +44,10 @@ class RuntimeConfig:
     drain_seconds: float = 30.0
     """How long requests that are on the way may take when a revision, or all, are stopped."""
     policy: RestartPolicy = field(default_factory=RestartPolicy)
+    monitor: bool = True
+    """Whether the detector service runs beside the revisions."""
+    monitor_config: str | None = None
+    """Its configuration file."""
 
 
 def _nothing() -> None:
@@ -56,14 +63,18 @@ class Supervisor:
         self.config = config
         self.folder = RuntimeFolder(config.settings.home)
         self.routes = Routes()
-        self.splitter = Splitter(self.routes, self._metrics)
         self.on_processes: Callable[[], None] = _nothing
         self.on_drain: list[Callable[[float], Awaitable[None]]] = []
         """Other endpoints that are to be drained with the splitter."""
         self._specs: dict[str, RevisionSpec] = {}
         self._running: dict[str, Revision] = {}
         environment = server_environment(config.settings)
-        self._making = Making(self.folder, environment, config.policy, commands, clock)
+        self._making = Making(self.folder, environment, config.policy, commands, clock, config.monitor)
+        source = f"http://{address(config.host, config.port)}/"
+        watching = Watching(self.folder, environment, config.policy, source, config.monitor_config, clock)
+        self.monitor = Monitor(watching, self._processes_changed) if config.monitor else None
+        payloads = self.monitor.payloads if self.monitor else None
+        self.splitter = Splitter(self.routes, self._metrics, payloads=payloads)
         self._clock = clock
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -76,10 +87,14 @@ class Supervisor:
         for spec in self._specs.values():
             if not spec.stopped:
                 self._start(spec)
+        if self.monitor is not None:
+            self.monitor.start()
 
     def deploy(self, request: DeployRequest) -> str:
         """Start a revision, or take up the one that there is, and return its name; traffic follows once it is ready."""
         spec = self._specs.get(request.revision)
+        if request.revision == MONITOR:
+            raise ContractError(f"a revision cannot be called {MONITOR}, as the detector service is: give another name")
         if spec is not None and spec.bundle != request.bundle:
             raise ContractError(
                 f"revision {spec.name} serves another bundle, {spec.bundle}: remove it, or deploy under another name"
@@ -144,7 +159,8 @@ class Supervisor:
             job.cancel()
         seconds = self.config.drain_seconds
         await asyncio.gather(self.splitter.drain(seconds), *(drain(seconds) for drain in self.on_drain))
-        await asyncio.gather(*(revision.stop() for revision in self._running.values()))
+        monitor = [self.monitor.stop()] if self.monitor else []
+        await asyncio.gather(*(revision.stop() for revision in self._running.values()), *monitor)
 
     def revisions(self) -> list[RevisionStatus]:
         """Return all revisions as they are, by model and age."""
@@ -157,9 +173,12 @@ class Supervisor:
 
     def pids(self) -> dict[str, int]:
         """Return all child processes by `revision/role`."""
-        return {
+        found = {
             f"{name}/{role}": pid for name, running in self._running.items() for role, pid in running.pids().items()
         }
+        if self.monitor is not None and self.monitor.pid is not None:
+            found[MONITOR] = self.monitor.pid
+        return found
 
     def _spec(self, name: str) -> RevisionSpec:
         if name not in self._specs:
@@ -297,4 +316,4 @@ class Supervisor:
             for one in self.revisions()
             if (running := self._running.get(one.name)) is not None
         ]
-        return exposition(rows, own)
+        return exposition(rows, own, self.monitor.payloads.counts if self.monitor else None)

@@ -2,7 +2,7 @@
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -85,16 +85,19 @@ class Row:
     counts: Counts
 
 
-def exposition(rows: Iterable[Row], own: Counter[str]) -> bytes:
-    """Return the Prometheus text of all revisions, and of the answers that the splitter gave `own`, by code."""
+def exposition(rows: Iterable[Row], own: Counter[str], payloads: Mapping[str, int] | None = None) -> bytes:
+    """Return the Prometheus text of all revisions, and of the answers that the splitter gave `own`, by code.
+
+    `payloads` are the exchanges that were to go to the detector service, by outcome.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Rows(list(rows), own))
+    registry.register(_Rows(list(rows), own, payloads or {}))
     return generate_latest(registry)
 
 
 class _Rows(Collector):
-    def __init__(self, rows: list[Row], own: Counter[str]) -> None:
-        self._rows, self._own = rows, own
+    def __init__(self, rows: list[Row], own: Counter[str], payloads: Mapping[str, int]) -> None:
+        self._rows, self._own, self._payloads = rows, own, payloads
 
     def collect(self) -> Iterator[Metric]:
         labels = ["model", "revision"]
@@ -120,10 +123,16 @@ class _Rows(Collector):
             ready.add_metric(names, row.ready)
             percent.add_metric(names, row.percent)
             restarts.add_metric(names, row.restarts)
-        refused = CounterMetricFamily("vigil_splitter_own_answers", "Answers without a revision", labels=["code"])
-        for code, count in self._own.items():
-            refused.add_metric([code], count)
-        yield from (answers, seconds, mirrored, rerouted, ready, percent, restarts, refused)
+        refused = _counter("vigil_splitter_own_answers", "Answers without a revision", "code", self._own)
+        logged = _counter("vigil_splitter_payloads", "Exchanges for the detector service", "outcome", self._payloads)
+        yield from (answers, seconds, mirrored, rerouted, ready, percent, restarts, refused, logged)
+
+
+def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
 
 
 def _cumulative(histogram: Histogram) -> list[tuple[str, float]]:

@@ -3,6 +3,7 @@
 import asyncio
 
 from vigil.runtime.splitter.http import SHADOW_HEADER, Answer, Request
+from vigil.runtime.splitter.payloads import Exchange, PayloadLogger
 from vigil.runtime.splitter.routes import Target
 from vigil.runtime.splitter.upstream import Broken, NotSent
 
@@ -22,8 +23,9 @@ def is_mirrored(request: Request) -> bool:
 class Mirror:
     """Sends copies to one shadow revision. What does not fit in the queue is counted and forgotten."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, payloads: PayloadLogger | None = None) -> None:
         self._target = target
+        self._payloads = payloads
         self._queue: asyncio.Queue[Request] = asyncio.Queue(QUEUE)
         loop = asyncio.get_running_loop()
         self._workers = [loop.create_task(self._work()) for _ in range(WORKERS)]
@@ -64,6 +66,8 @@ class Mirror:
         finally:
             self._target.in_flight -= 1
         self._target.upstream.release(connection)
+        if self._payloads is not None:
+            self._payloads.offer(Exchange(self._target.model, self._target.name, request, answer, shadow=True))
         return str(answer.status)
 
 

@@ -14,6 +14,7 @@ from vigil.runtime.ports import address
 from vigil.runtime.splitter.entity import ENTITY_HEADER, entity_of
 from vigil.runtime.splitter.front import Client, Front, Timing
 from vigil.runtime.splitter.http import Answer, Failure, Headers, Request
+from vigil.runtime.splitter.payloads import Exchange, PayloadLogger
 from vigil.runtime.splitter.routes import Routes, Target
 from vigil.runtime.splitter.shadow import Mirror, is_mirrored
 from vigil.runtime.splitter.upstream import Broken, Connection, NotSent
@@ -34,12 +35,18 @@ class Splitter:
     """One HTTP endpoint in front of all revisions."""
 
     def __init__(
-        self, routes: Routes, metrics: Callable[[Counter[str]], bytes], *, timing: Timing | None = None
+        self,
+        routes: Routes,
+        metrics: Callable[[Counter[str]], bytes],
+        *,
+        timing: Timing | None = None,
+        payloads: PayloadLogger | None = None,
     ) -> None:
         self._routes = routes
         self._metrics = metrics
         self._own: Counter[str] = Counter()
         self._mirrors: dict[str, Mirror] = {}
+        self._payloads = payloads
         self.front = Front(self._serve, timing=timing)
 
     async def start(self, host: str, port: int) -> int:
@@ -54,12 +61,14 @@ class Splitter:
         await self.front.drain(seconds)
         for name in list(self._mirrors):
             self.stop_mirror(name)
+        if self._payloads is not None:
+            await self._payloads.close()
 
     def start_mirror(self, target: Target) -> None:
         """Send copies of the model's requests to a revision from now on."""
         target.shadow = True
         if target.name not in self._mirrors:
-            self._mirrors[target.name] = Mirror(target)
+            self._mirrors[target.name] = Mirror(target, self._payloads)
 
     def stop_mirror(self, name: str) -> None:
         """Send no more copies to a revision."""
@@ -134,6 +143,8 @@ class Splitter:
             raise
         target.upstream.release(connection)
         self._count(target, str(answer.status))
+        if self._payloads is not None:
+            self._payloads.offer(Exchange(target.model, target.name, request, answer))
 
     @staticmethod
     def _count(target: Target, code: str) -> None:

@@ -1,0 +1,39 @@
+"""How a watch is made from the bundle of the revision that it watches."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from vigil.errors import ContractError
+from vigil.monitoring.samples import Served
+from vigil.monitoring.service.plain import PlainWatch
+from vigil.monitoring.service.port import WatchOver
+from vigil.monitoring.service.settings import ServiceSettings
+from vigil.monitoring.watch.settings import WatchSettings
+from vigil.registry.bundle import Bundle
+
+_REFERENCE = "reference/rows.parquet"
+"""Part of a bundle: vectors and scores that were usual."""
+
+
+def make_watch(served: Served, bundle: Bundle, settings: Mapping[str, Any]) -> WatchOver:
+    """Return the watch over a revision; where its bundle has no reference, one that only counts."""
+    if _REFERENCE not in bundle.names:
+        return PlainWatch(served)
+    from vigil.monitoring.watch.watch import Watch
+
+    return Watch(served, pq.read_table(io.BytesIO(bundle.read(_REFERENCE))), WatchSettings.model_validate(settings))
+
+
+def check_watches(settings: ServiceSettings) -> None:
+    """Raise ContractError naming the setting of a watch that is wrong, before the first decision comes."""
+    for model in ("", *settings.models):
+        try:
+            WatchSettings.model_validate(settings.watch_of(model))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = f"models.{model}" if model else "watch"
+            raise ContractError(f"{where}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -1,0 +1,179 @@
+"""The watches over all served revisions: rows go in by revision, changes of mind come out as events."""
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from vigil.clock import SECOND, Clock
+from vigil.contracts.cloud_events import CloudEvent, new_event
+from vigil.errors import ContractError
+from vigil.monitoring.samples import LabelBatch, PairCounts, ScoredBatch, Served
+from vigil.monitoring.service.bundles import Bundles, KnownBundle
+from vigil.monitoring.service.payloads import FIELDS, Judgement, Row
+from vigil.monitoring.service.port import MakeWatch, WatchOver
+from vigil.monitoring.service.settings import ServiceSettings
+from vigil.monitoring.verdicts import DRIFT_ENDED_EVENT, DRIFT_EVENT, DriftVerdict, State, WatchStatus
+
+_log = logging.getLogger(__name__)
+SOURCE = "vigil/monitor"
+
+
+@dataclass(eq=False)
+class _Watched:
+    watch: WatchOver
+    told: DriftVerdict | None = None
+    """The change that sinks have been told of and that has not ended."""
+    event_time: int = 0
+    """Of the latest decision, in microseconds."""
+    arrived: float = 0.0
+    """When that came."""
+
+
+class Watches:
+    """The watches, by what is served. `counts` holds the rows that could not be watched, by reason."""
+
+    def __init__(self, settings: ServiceSettings, bundles: Bundles, make: MakeWatch, clock: Clock) -> None:
+        self.counts: Counter[str] = Counter()
+        self._settings, self._bundles, self._make, self._clock = settings, bundles, make, clock
+        self._watched: OrderedDict[Served, _Watched] = OrderedDict()
+        self._left: dict[str, dict[str, Any]] = {}
+        """States of a service before this one, by key, until their revision is served again."""
+
+    def names(self, served: Served) -> tuple[str, ...]:
+        """Return the names of the features, empty while the bundle is unknown."""
+        known = self._bundles.find(served.bundle, self._now())
+        return known.names if known is not None and known.schema == served.feature_schema else ()
+
+    def take(self, served: Served, rows: Sequence[Row]) -> None:
+        """Hand rows to the watch of their revision."""
+        known = self._bundles.find(served.bundle, self._now())
+        if known is None:
+            self.counts["unknown_bundle"] += len(rows)
+            return
+        if known.schema != served.feature_schema:
+            self.counts["wrong_schema"] += len(rows)
+            return
+        watched = self._of(served, known)
+        try:
+            watched.watch.add(scored_batch(served, rows, known.names))
+        except ContractError as error:
+            self.counts["refused"] += len(rows)
+            _log.warning("decisions not watched", extra={"revision": served.revision, "cause": str(error)})
+        watched.event_time, watched.arrived = max(row.event_time for row in rows), self._now()
+
+    def advance(self) -> None:
+        """Let event time pass for every revision as the clock does since its last decision."""
+        for watched in self._watched.values():
+            if watched.arrived:
+                elapsed = max(self._now() - watched.arrived, 0.0)
+                watched.watch.advance(watched.event_time + int(elapsed * SECOND))
+
+    def compare(self, model: str, pairs: Mapping[str, PairCounts]) -> None:
+        """Tell the watches of a model how its revisions judged the same events; `pairs` are by `ONE|OTHER`."""
+        for served, watched in self._watched.items():
+            if served.model == model:
+                own = [counts for name, counts in pairs.items() if name.startswith(f"{served.revision}|")]
+                watched.watch.compare(max(own, key=lambda counts: counts.pairs, default=None))
+
+    def labels(self, model: str, judgements: Sequence[Judgement]) -> None:
+        """Hand verdicts to all watches of a model."""
+        batch = LabelBatch(
+            model=model,
+            event_ids=[judgement.event_id for judgement in judgements],
+            known_at=np.array([judgement.known_at for judgement in judgements], dtype=np.int64),
+            is_fraud=np.array([judgement.is_fraud for judgement in judgements], dtype=np.bool_),
+        )
+        for served, watched in self._watched.items():
+            if served.model == model:
+                watched.watch.add_labels(batch)
+
+    def review(self) -> tuple[list[WatchStatus], list[CloudEvent]]:
+        """Return how the revisions stand, and an event for each change that began or ended since the last review."""
+        statuses, events = [], []
+        for served in sorted(self._watched, key=lambda served: (served.model, served.revision, served.shadow)):
+            watched = self._watched[served]
+            statuses.append(status := watched.watch.status())
+            verdict = status.verdict if status.state is State.DRIFTING else None
+            if verdict is not None and (watched.told is None or watched.told.id != verdict.id):
+                events.append(self._event(DRIFT_EVENT, verdict, verdict.id))
+                watched.told = verdict
+            elif watched.told is not None and status.state is State.STEADY:
+                events.append(self._event(DRIFT_ENDED_EVENT, watched.told, f"{watched.told.id}-ended"))
+                watched.told = None
+        return statuses, events
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that is needed to go on."""
+        now = {
+            _key(served): {
+                "watch": watched.watch.snapshot(),
+                "told": watched.told.model_dump(mode="json") if watched.told else None,
+            }
+            for served, watched in self._watched.items()
+        }
+        return {**self._left, **now}
+
+    def restore(self, state: Mapping[str, dict[str, Any]]) -> None:
+        """Go on from a state. A revision whose bundle is unknown now takes up its own when it is served again."""
+        self._left = dict(state)
+        for key in list(self._left):
+            served = Served(*orjson.loads(key))
+            if (known := self._bundles.find(served.bundle, self._now())) is not None:
+                self._of(served, known)
+
+    def _of(self, served: Served, known: KnownBundle) -> _Watched:
+        if served in self._watched:
+            self._watched.move_to_end(served)
+            return self._watched[served]
+        watched = _Watched(self._make(served, known.bundle, self._settings.watch_of(served.model)))
+        if (left := self._left.pop(_key(served), None)) is not None:
+            self._take_up(watched, left, served)
+        self._watched[served] = watched
+        if len(self._watched) > self._settings.watched_revisions:
+            self._watched.popitem(last=False)
+        return watched
+
+    @staticmethod
+    def _take_up(watched: _Watched, left: dict[str, Any], served: Served) -> None:
+        try:
+            watched.watch.restore(left["watch"])
+            watched.told = None if left["told"] is None else DriftVerdict.model_validate(left["told"])
+        except (ContractError, ValueError, KeyError) as error:
+            _log.warning("a watch begins anew", extra={"revision": served.revision, "cause": str(error)})
+
+    def _event(self, kind: str, verdict: DriftVerdict, identity: str) -> CloudEvent:
+        return new_event(kind, SOURCE, verdict.model_dump(mode="json"), self._clock(), identity, verdict.model)
+
+    def _now(self) -> float:
+        return self._clock().timestamp()
+
+
+def _key(served: Served) -> str:
+    return orjson.dumps(astuple(served)).decode()
+
+
+def scored_batch(served: Served, rows: Sequence[Row], names: tuple[str, ...]) -> ScoredBatch:
+    """Return the rows as columns; vectors only if all of them have one of the right length."""
+    whole = all(row.vector is not None and len(row.vector) == 4 * len(names) for row in rows)
+    values = np.frombuffer(b"".join(row.vector or b"" for row in rows), dtype="<f4") if whole else np.empty(0, "<f4")
+    return ScoredBatch(
+        served=served,
+        event_ids=[row.event_id for row in rows],
+        event_time=np.array([row.event_time for row in rows], dtype=np.int64),
+        sites=[row.site for row in rows],
+        names=names if whole else (),
+        values=values.astype(np.float32).reshape(len(rows), -1 if whole else 0),
+        fields={name: [row.fields.get(name) for row in rows] for name in FIELDS},
+        score=np.array([row.score for row in rows], dtype=np.float64),
+        levels={
+            name: np.array([row.levels[name] for row in rows], dtype=np.float64)
+            for name in rows[0].levels
+            if all(name in row.levels for row in rows)
+        },
+        flagged=np.array([row.flagged for row in rows], dtype=np.bool_),
+    )
