@@ -44,7 +44,8 @@ def spec(**changes: Any) -> Spec:
 def counts(requests: int, errors: float = 0.0, bucket: int = 5, flagged: float = 0.02) -> ArmCounts:
     """What a healthy revision does, or one that is worse in some way."""
     latency = [0] * (len(LATENCY_BOUNDS) + 1)
-    latency[bucket] = requests
+    latency[bucket + 1], latency[bucket + 3] = round(requests * 0.3), round(requests * 0.02)
+    latency[bucket] = requests - sum(latency)
     scores = [0] * SCORE_BINS
     scores[3], scores[45] = requests - round(requests * flagged), round(requests * flagged)
     return ArmCounts(
@@ -71,6 +72,12 @@ def drift(cause: Cause, version: str = "2", number: int = 1) -> WatchStatus:
         rows=1000,
     )
     return WatchStatus(**told, state=State.DRIFTING, verdict=verdict, rows=1000, windows=5)
+
+
+def _as_counted(arm: ArmCounts, live: bool) -> ArmCounts:
+    """What a splitter knows: no scores, and of a shadow not how long it took."""
+    latency = arm.latency if live else ()
+    return ArmCounts(requests=arm.requests, errors=arm.errors, latency=latency)
 
 
 @dataclass
@@ -159,7 +166,7 @@ class Scene:
         arms = {name: counts(some, **(self.behaviour if name == NEW else {})) for name, some in scored.items() if some}
         start = self.now.timestamp() - SLOT
         if HoldKind.TRAFFIC not in self.gone:
-            told = {name: one for name, one in arms.items() if live.get(name)}
+            told = {name: _as_counted(one, bool(live[name])) for name, one in arms.items()}
             yield Slot(source="traffic", number=self.slots, start=start, seconds=SLOT, arms=told)
         if HoldKind.DECISIONS not in self.gone:
             plain = {

@@ -32,6 +32,7 @@ def _find(turn: Turn) -> Iterator[tuple[HoldKind, str]]:
         way = "back" if turn.jump < 0 else "forward"
         yield HoldKind.CLOCK, f"the clock went {abs(turn.jump):.0f} s {way} between two ticks: that time is not counted"
     yield from _silences(turn)
+    yield from _refusal(turn)
     yield from _registry(turn)
     yield from _log(turn)
     yield from _split(turn)
@@ -46,6 +47,12 @@ def _silences(turn: Turn) -> Iterator[tuple[HoldKind, str]]:
         if seconds > turn.spec.patience.silence:
             why = f": {turn.seen.gone[kind]}" if kind in turn.seen.gone else ""
             yield kind, f"{text}, for {seconds:.0f} s now{why}"
+
+
+def _refusal(turn: Turn) -> Iterator[tuple[HoldKind, str]]:
+    """Yield why the place of serving did not do what it was asked for last."""
+    if turn.seen.serving is not None and HoldKind.SERVING in turn.seen.gone:
+        yield HoldKind.SERVING, turn.seen.gone[HoldKind.SERVING]
 
 
 def _registry(turn: Turn) -> Iterator[tuple[HoldKind, str]]:
@@ -77,10 +84,9 @@ def _split(turn: Turn) -> Iterator[tuple[HoldKind, str]]:
         others = ", ".join(f"{name} has {percent:g} %" for name, percent in serving.strangers.items())
         yield HoldKind.SPLIT, f"someone deployed another version meanwhile: {others}"
     elif status.phase is not Phase.STARTING and status.silence.get(HoldKind.SPLIT, 0) > turn.spec.patience.split:
-        why = f" ({turn.seen.gone[HoldKind.SERVING]})" if HoldKind.SERVING in turn.seen.gone else ""
         yield (
             HoldKind.SPLIT,
-            (f"{status.wish.percent} % was asked for the candidate, it has {status.observed} %{why}"),
+            (f"{status.wish.percent} % was asked for the candidate, it has {status.observed} %"),
         )
     elif status.in_force is not None and is_wrong_share(*_shares(turn)):
         yield (

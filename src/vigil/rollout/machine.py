@@ -10,7 +10,7 @@ from vigil.rollout.evidence import Verdict
 from vigil.rollout.holds import find_holds
 from vigil.rollout.intents import Intent, Log, Promote, RollBack, Serve, Tell, event_id, still_to_log
 from vigil.rollout.observation import Observation
-from vigil.rollout.seeing import is_passed, see
+from vigil.rollout.seeing import is_passed, see, watched
 from vigil.rollout.spec import Spec
 from vigil.rollout.status import FINAL, STEPPING, ActKind, HoldKind, Phase, Status, Wish
 from vigil.rollout.turn import Turn
@@ -118,7 +118,7 @@ def _promoting(turn: Turn) -> None:
 def _watching(turn: Turn) -> None:
     if _is_rolled_back(turn) or turn.status.paused or turn.status.holds:
         return
-    if turn.status.watched >= turn.spec.watch_seconds:
+    if watched(turn) >= turn.spec.watch_seconds:
         turn.end(Phase.SUCCEEDED, ActKind.SUCCEED, f"nothing amiss in {turn.status.watched:.0f} s after the bake")
 
 
@@ -199,6 +199,4 @@ def _is_asserted(turn: Turn) -> bool:
         return status.phase is Phase.ROLLING_BACK
     if serving.strangers and status.phase not in _ASSERTED_WITH_STRANGERS:
         return False
-    if serving.candidate is None and status.phase in _HALTING:
-        return True
     return not serving.grants(status.wish)

@@ -72,7 +72,7 @@ def _see_slots(turn: Turn) -> None:
         if slot.number <= turn.status.cursors.get(slot.source, -1):
             continue
         turn.set(cursors={**turn.status.cursors, slot.source: slot.number})
-        if turn.status.phase in _NOT_FOLDED:
+        if turn.status.phase in _NOT_FOLDED or slot.start < turn.spec.created.timestamp():
             continue
         _count(turn, slot)
         # Decisions on broken data say nothing of the model that made them.
@@ -112,6 +112,11 @@ def _count_time(turn: Turn) -> None:
         turn.set(watched=status.watched + turn.passed)
 
 
+def watched(turn: Turn) -> float:
+    """Return the seconds under watch: the time since the last sign of some part is not."""
+    return turn.status.watched - max(turn.status.silence.values(), default=0.0)
+
+
 def is_passed(turn: Turn) -> bool:
     """Return whether the step may be left for the next one: no data is never a pass."""
     status, step = turn.status, turn.step
@@ -119,6 +124,6 @@ def is_passed(turn: Turn) -> bool:
         status.judgement is not None
         and status.judgement.verdict is Verdict.FINE
         and status.in_force is not None
-        and status.watched >= step.bake_seconds
+        and watched(turn) >= step.bake_seconds
         and status.samples >= step.minimum_samples
     )

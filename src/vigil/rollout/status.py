@@ -70,6 +70,7 @@ class Wish(_Document):
 
     percent: int = Field(ge=0, le=100, description="of the candidate; production gets the rest")
     shadow: Literal["none", "candidate", "production"] = "none"
+    candidate: bool = Field(default=True, description="whether the candidate is to run")
 
 
 class Request(_Document):

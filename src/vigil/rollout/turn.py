@@ -123,4 +123,5 @@ class Turn:
         percent = {Phase.WATCHING: 100, Phase.SUCCEEDED: 100, Phase.CANARY: self.step.percent}.get(phase, 0)
         if phase is Phase.BAKING:
             percent = serving.bake_percent if serving else 100
-        return Wish.model_validate({"percent": percent, "shadow": _SHADOWS.get(phase, "none")})
+        runs = phase in _SHADOWS or phase in (Phase.CANARY, Phase.SUCCEEDED)
+        return Wish.model_validate({"percent": percent, "shadow": _SHADOWS.get(phase, "none"), "candidate": runs})

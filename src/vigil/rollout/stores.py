@@ -1,0 +1,107 @@
+"""Records of rollouts in a folder, each an atomic file; and the errors that every kind of store raises."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from vigil.contracts.keys import hash_bytes
+from vigil.errors import ContractError, Unavailable
+from vigil.rollout.ports import Kept
+from vigil.rollout.status import Record
+
+
+class Changed(Unavailable):
+    """Someone else changed the record first: read it again and decide anew."""
+
+
+class Busy(ContractError):
+    """Another controller is at work here."""
+
+
+class FolderRecords:
+    """The records in `VIGIL_HOME/rollouts`."""
+
+    def __init__(self, home: Path) -> None:
+        self.root = home.absolute() / "rollouts"
+        self.lock = self.root / "controller.lock"
+
+    def models(self) -> list[str]:
+        """Return the models that have a record."""
+        return sorted(path.parent.name for path in self.root.glob("*/rollout.json"))
+
+    def load(self, model: str) -> Kept | None:
+        """Return the record of a model, None without one."""
+        path = self._path(model)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unavailable(f"cannot read {path}: {error.strerror}") from error
+        return parse(content, str(path))
+
+    def save(self, record: Record, before: Kept | None) -> Kept:
+        """Replace `before`: the file is the old one or the new one, whenever the power fails."""
+        path = self._path(record.spec.model)
+        content = record.model_dump_json(indent=1).encode()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with (path.parent / "door").open("wb") as door:
+                fcntl.flock(door, fcntl.LOCK_EX)
+                present = self.load(record.spec.model)
+                if (present and present.mark) != (before and before.mark):
+                    raise Changed(f"the rollout of {record.spec.model} was changed meanwhile")
+                _replace(path, content)
+        except OSError as error:
+            raise Unavailable(f"cannot write {path}: {error.strerror}") from error
+        return Kept(record, hash_bytes(content))
+
+    @contextmanager
+    def locked(self) -> Iterator[Callable[[], None]]:
+        """Hold the lock of the one controller of this home: it goes with its process, however that ends."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self.lock.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Busy(f"another controller runs the rollouts of {self.root}: use that one") from error
+            yield lambda: None
+
+    def is_locked(self) -> bool:
+        """Return whether a controller is at work."""
+        try:
+            with self.lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def _path(self, model: str) -> Path:
+        return self.root / model / "rollout.json"
+
+
+def parse(content: bytes, where: str) -> Kept:
+    """Return a record from JSON, or raise ContractError saying where it is broken."""
+    try:
+        return Kept(Record.model_validate_json(content), hash_bytes(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ContractError(
+            f"{where} is no record of a rollout ({place}: {first['msg']}): restore it, or remove it and start again"
+        ) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
