@@ -4,44 +4,26 @@ Alibi Detect 0.13 goes blind on a column with one NaN, cuts wider rows, alarms o
 row. Here it gets present values, checked columns and pooled categories; missing values are tested beside it.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from vigil.errors import MissingExtra
+from vigil.errors import Bug
+from vigil.monitoring.detectors.alibi_package import import_alibi, own_draws
 from vigil.monitoring.detectors.categories import CategoryColumn
 from vigil.monitoring.detectors.encoding import Encoder
 from vigil.monitoring.detectors.laws import SMALLEST, Floats
 from vigil.monitoring.detectors.missing import MissingShares, missing_shares
+from vigil.monitoring.detectors.numbers import NumberColumn, Sorted
 from vigil.monitoring.detectors.shape import Shape, require_kind, shape_of
 from vigil.monitoring.port import ALL_COLUMNS, Columns, ColumnTest, Detector, FittedDetector
-
-_log = logging.getLogger(__name__)
 
 _LEAST_VALUES = 2
 _TRAIN_SHARE = 0.75
 """Of the rows; folds instead alarm on one window in six without a change."""
-
-
-@cache
-def import_alibi() -> ModuleType:
-    """Return alibi_detect.cd, or raise MissingExtra; the first call says under which licence it is."""
-    try:
-        import alibi_detect.cd as package  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise MissingExtra("alibi-detect", "monitor") from error
-    _log.warning(
-        "Alibi Detect is under the Business Source Licence 1.1: production needs a licence of Seldon's; "
-        "the detectors tabular, ks, cvm and chi2 are free"
-    )
-    logging.getLogger("alibi_detect").setLevel(logging.ERROR)  # it warns of its own defaults at each prediction
-    module: ModuleType = package
-    return module
 
 
 def alibi_detector(name: str, minimum_rows: int, seed: int) -> Detector:
@@ -66,9 +48,34 @@ class AlibiColumns:
             require_kind(reference, self.name, "categories")
         elif self.name != "alibi_tabular":
             require_kind(reference, self.name, "numbers")
-        numbers = {name: _present(values) for name, values in reference.numbers.items()}
+        package = import_alibi()
+        distance = AlibiDistance(package, self.name)
+        numbers = {
+            name: NumberColumn.of(distance, np.array(values, dtype=np.float64))
+            for name, values in reference.numbers.items()
+        }
         categories = {name: CategoryColumn.of(entries) for name, entries in reference.categories.items()}
-        return FittedAlibiColumns(import_alibi(), self.name, shape, numbers, categories, missing_shares(reference))
+        return FittedAlibiColumns(package, self.name, shape, numbers, categories, missing_shares(reference))
+
+
+@dataclass(frozen=True)
+class AlibiDistance:
+    """The statistic of a detector of Alibi Detect for one column of numbers."""
+
+    package: ModuleType
+    name: str
+
+    def measure(self, reference: Sorted, window: Floats, weights: Floats | None) -> tuple[float, float]:
+        """Return statistic and chance; `window` is in ascending order, neither side is empty."""
+        if weights is not None:
+            raise Bug("Alibi Detect cannot weigh a reference: draw rows by weight instead")
+        known = reference.values
+        if min(len(known), len(window)) < _LEAST_VALUES or known[0] == known[-1] == window[0] == window[-1]:
+            return 0.0, 1.0
+        if self.name == "alibi_tabular":
+            return _predict(self.package.TabularDrift(known[:, None], categories_per_feature={}), window)
+        kind = self.package.KSDrift if self.name == "alibi_ks" else self.package.CVMDrift
+        return _predict(kind(known[:, None]), window)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,28 +85,20 @@ class FittedAlibiColumns:
     package: ModuleType
     name: str
     shape: Shape
-    numbers: Mapping[str, Floats]
-    """Present values."""
+    numbers: Mapping[str, NumberColumn]
     categories: Mapping[str, CategoryColumn]
     missing: MissingShares
 
     def test(self, window: Columns) -> tuple[ColumnTest, ...]:
         """Return a test for each column of the reference; other columns, types and too few rows are refused."""
         self.shape.check(window, "window")
-        found = {name: self._number(known, window.numbers[name]) for name, known in self.numbers.items()}
+        found = {
+            name: column.compare(np.asarray(window.numbers[name], dtype=np.float64), None)
+            for name, column in self.numbers.items()
+        }
         found |= {name: self._category(name, column, window) for name, column in self.categories.items()}
         missing = self.missing.chances(window, None)
         return tuple(ColumnTest(name, *found[name], missing[name]) for name in self.shape.names)
-
-    def _number(self, known: Floats, values: Floats) -> tuple[float, float]:
-        given = _present(values)
-        if min(len(known), len(given)) < _LEAST_VALUES or known.min() == known.max() == given.min() == given.max():
-            return 0.0, 1.0
-        column = known[:, None]
-        if self.name == "alibi_tabular":
-            return _predict(self.package.TabularDrift(column, categories_per_feature={}), given)
-        kind = self.package.KSDrift if self.name == "alibi_ks" else self.package.CVMDrift
-        return _predict(kind(column), given)
 
     def _category(self, name: str, column: CategoryColumn, window: Columns) -> tuple[float, float]:
         counts = column.pool(window.categories[name], None)
@@ -109,11 +108,6 @@ class FittedAlibiColumns:
         known, given = (np.repeat(codes, side.astype(np.int64)) for side in (counts.reference, counts.window))
         kind = self.package.TabularDrift if self.name == "alibi_tabular" else self.package.ChiSquareDrift
         return _predict(kind(known[:, None], categories_per_feature={0: len(codes)}), given)
-
-
-def _present(values: Floats) -> Floats:
-    numbers = np.asarray(values, dtype=np.float64)
-    return numbers[~np.isnan(numbers)]
 
 
 def _predict(detector: Any, window: Floats) -> tuple[float, float]:  # noqa: ANN401 - untyped package
@@ -139,12 +133,11 @@ class AlibiClassifier:
 
         detector = package.ClassifierDrift(
             encoder.encode(reference),
-            model=LogisticRegression(C=0.1, max_iter=500),
+            model=LogisticRegression(C=0.1, solver="newton-cholesky"),
             backend="sklearn",
             train_size=_TRAIN_SHARE,
-            seed=self.seed,
         )
-        return FittedClassifier(self.name, shape, encoder, detector, missing_shares(reference))
+        return FittedClassifier(self.name, shape, encoder, detector, missing_shares(reference), self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +149,14 @@ class FittedClassifier:
     encoder: Encoder
     detector: Any
     missing: MissingShares
+    seed: int
 
     def test(self, window: Columns) -> tuple[ColumnTest, ...]:
         """Return one test for all columns; other columns, types and too few rows are refused."""
         self.shape.check(window, "window")
-        answer = self.detector.predict(self.encoder.encode(window), return_probs=False, return_model=False)["data"]
+        encoded = self.encoder.encode(window)
+        with own_draws(np.random.RandomState(self.seed)):
+            answer = self.detector.predict(encoded, return_probs=False, return_model=False)["data"]
         chances = self.missing.chances(window, None)
         lowest = min(1.0, min(chances.values()) * len(chances))
         chance = max(SMALLEST, float(answer["p_val"]))
