@@ -15,20 +15,25 @@ from rich.text import Text
 
 from vigil.errors import ContractError, MissingExtra
 from vigil.registry.registry import IN_PRODUCTION
-from vigil.settings import load_settings
+from vigil.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from vigil.runtime.client import Progress, RuntimeClient
-    from vigil.runtime.status import RevisionStatus, RuntimeStatus
+    from vigil.runtime.status import MonitorStatus, RevisionStatus, RuntimeStatus
 
-_Revision = Annotated[str, typer.Argument(metavar="REVISION", help="Its name, as `vigil status` shows it.")]
+_Revision = Annotated[
+    str,
+    typer.Argument(metavar="REVISION", help="Its name in `vigil status`; monitor for the detector service."),
+]
 
 _WIDEST = 250
+_MONITOR_CONFIG = "monitor.yaml"
+"""In VIGIL_HOME: limits of the detector service and settings of its watches."""
 
 _COLOURS = {"ready": "green", "failed": "red", "stopped": "dim"}
 
 
-def _client() -> "RuntimeClient":
+def client_of(settings: Settings) -> "RuntimeClient":
     """Return the client of the runtime; the runtime needs packages that a core installation does not have."""
     try:
         from vigil.runtime.client import RuntimeClient
@@ -36,7 +41,11 @@ def _client() -> "RuntimeClient":
         if (error.name or "vigil").startswith("vigil"):
             raise
         raise MissingExtra(str(error.name), "serve") from error
-    return RuntimeClient(load_settings())
+    return RuntimeClient(settings)
+
+
+def _client() -> "RuntimeClient":
+    return client_of(load_settings())
 
 
 def up(
@@ -46,6 +55,7 @@ def up(
     grace: Annotated[
         float, typer.Option(help="Seconds that a revision without traffic stays warm before it is stopped.", min=0)
     ] = 30.0,
+    monitor: Annotated[bool, typer.Option("--monitor/--no-monitor", help="Run the detector service beside it.")] = True,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay here until Ctrl-C.")] = False,
 ) -> None:
     """Start the local runtime: one endpoint, behind which models are deployed.
@@ -57,8 +67,16 @@ def up(
     from vigil.runtime import daemon
     from vigil.runtime.supervisor import RuntimeConfig
 
+    settings = load_settings()
+    limits = settings.home.absolute() / _MONITOR_CONFIG
     config = RuntimeConfig(
-        settings=load_settings(), host=host, port=port, grpc_port=grpc_port or None, grace_seconds=grace
+        settings=settings,
+        host=host,
+        port=port,
+        grpc_port=grpc_port or None,
+        grace_seconds=grace,
+        monitor=monitor,
+        monitor_config=str(limits) if limits.exists() else None,
     )
     if foreground:
         daemon.run(config)
@@ -195,7 +213,19 @@ def _moment(moment: datetime | None) -> str:
 def _endpoints(found: "RuntimeStatus") -> str:
     grpc = f", gRPC {found.grpc_endpoint}" if found.grpc_endpoint else ""
     empty = "" if found.revisions else "\nNothing is deployed: vigil deploy MODEL."
-    return f"Endpoint {found.endpoint}{grpc}, up since {_moment(found.since)} (pid {found.pid}){empty}"
+    up = f"Endpoint {found.endpoint}{grpc}, up since {_moment(found.since)} (pid {found.pid})"
+    return f"{up}\n{_monitor(found.monitor)}{empty}"
+
+
+def _monitor(found: "MonitorStatus | None") -> str:
+    if found is None:
+        return "No detector service: `vigil up --no-monitor` left it out."
+    if found.why is not None:
+        return f"The detector service failed: {found.why}"
+    dropped = sum(found.payloads.values()) - (sent := found.payloads.get("sent", 0))
+    state = f"pid {found.pid}" if found.pid else "starting again"
+    restarts = f", {found.restarts} restarts" if found.restarts else ""
+    return f"Detector service {found.url} ({state}{restarts}), {sent} answers sent, {dropped} dropped"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tests.runtime.stand_in import StandIn
 from vigil.runtime.splitter.buckets import move
 from vigil.runtime.splitter.counts import Row, exposition
 from vigil.runtime.splitter.front import Timing
+from vigil.runtime.splitter.payloads import PayloadLogger
 from vigil.runtime.splitter.routes import Routes, Target
 from vigil.runtime.splitter.splitter import Splitter
 from vigil.runtime.splitter.upstream import Upstream
@@ -79,15 +80,17 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(*names: str, timing: Timing | None = None) -> AsyncIterator[Stage]:
+async def stage(
+    *names: str, timing: Timing | None = None, payloads: PayloadLogger | None = None
+) -> AsyncIterator[Stage]:
     """A splitter with these revisions, the first at 100 %."""
     routes = Routes()
 
     def metrics(own: Any) -> bytes:
         rows = [Row(target.model, target.name, target.ready, 0, 0, target.counts) for target in routes.targets.values()]
-        return exposition(rows, own)
+        return exposition(rows, own, payloads.counts if payloads else None)
 
-    splitter = Splitter(routes, metrics, timing=timing)
+    splitter = Splitter(routes, metrics, timing=timing, payloads=payloads)
     async with aiohttp.ClientSession() as client:
         built = Stage(routes, splitter, client)
         built.port = await splitter.start("127.0.0.1", 0)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ import httpx
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
-from tests.runtime.world import alive
+from tests.runtime.world import World, alive
 from vigil.contracts.keys import ModelName
+from vigil.monitoring.samples import Slot
 from vigil.registry.bundle import BundleRef, bundle_path, load_bundle
 from vigil.registry.registry import Registry
 from vigil.registry.stages import Stage
@@ -152,6 +154,58 @@ def test_logs_show_what_each_process_said(terminal: Terminal) -> None:
     assert "`vigil status` lists the revisions" in refused.stderr
 
 
+def test_what_is_decided_is_seen_by_the_detector_service_with_the_vectors(terminal: Terminal) -> None:
+    for number in range(5):
+        (decision,) = _predict(terminal, event_id=f"seen-{number}").json()["predictions"]
+        assert decision["vector"]
+    text = ""
+
+    def watched() -> bool:
+        nonlocal text
+        text = terminal.succeed("monitor", "status", "card_fraud")
+        return "card_fraud-v1" in text
+
+    World.until(watched, 60)
+    (row,) = [line.split() for line in text.splitlines() if "card_fraud-v1" in line]
+    assert row[:3] == ["card_fraud", "card_fraud-v1", "warming"]
+    monitor = terminal.client.status().monitor
+    assert monitor is not None
+    World.until(lambda: _scored(f"{monitor.url}/v1/slots/card_fraud") >= 5, 30)
+    assert f"Detector service {monitor.url}" in terminal.succeed("status")
+    assert "bundle loaded" in terminal.succeed("logs", "monitor")
+    assert "card_fraud-v1 is warming" in terminal.succeed("monitor", "verdict", "card_fraud")
+
+
+def test_a_detector_service_that_is_killed_comes_back_and_knows_what_it_knew(terminal: Terminal) -> None:
+    before = terminal.client.status().monitor
+    assert before is not None
+    assert before.pid is not None
+    seen, state = httpx.get(f"{before.url}/v1/watch/card_fraud").json()[0]["rows"], terminal.home / "monitor/state.json"
+    World.until(lambda: state.exists() and f'"rows":{seen},' in state.read_text(), 30)
+    os.kill(before.pid, signal.SIGKILL)
+
+    def is_back() -> bool:
+        now = terminal.client.status().monitor
+        return now is not None and now.restarts == 1 and _answers(f"{now.url}/readyz")
+
+    World.until(is_back, 60)
+    assert _predict(terminal, event_id="after").status_code == 200
+    World.until(lambda: httpx.get(f"{before.url}/v1/watch/card_fraud").json()[0]["rows"] == seen + 1, 30)
+
+
+def _scored(url: str) -> int:
+    """Return the decisions of the revision in all closed slots."""
+    slots = [Slot.model_validate(slot) for slot in httpx.get(url).json()]
+    return sum(slot.arms["card_fraud-v1"].scored for slot in slots)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_a_bundle_that_is_not_the_registered_one_is_given_up_at_once_and_says_why(terminal: Terminal) -> None:
     """The server refuses it, with the status that says that another start would change nothing."""
     folder = terminal.home / "models" / bundle_path(load_bundle(RELEASE).hash)
@@ -183,7 +237,9 @@ def test_an_unknown_model_is_refused_before_anything_starts(terminal: Terminal) 
 
 def test_down_stops_all_and_leaves_only_what_is_not_its_own(terminal: Terminal) -> None:
     status = terminal.client.status()
-    pids = [status.pid, *(one.pid for one in status.revisions[0].processes if one.pid)]
+    assert status.monitor is not None
+    assert status.monitor.pid is not None
+    pids = [status.pid, status.monitor.pid, *(one.pid for one in status.revisions[0].processes if one.pid)]
     assert status.revisions[0].state is State.READY
     assert terminal.succeed("down") == "The runtime is down.\n"
     assert alive(pids) == []

@@ -69,7 +69,7 @@ class SlotBook:
         self.until = max(self.until, number - 1)
 
     def pairs_if_new(self) -> dict[str, PairCounts] | None:
-        """Return the pairs of the last slots by `ONE|OTHER`, added up; None if no slot was closed since the last call."""
+        """Return the pairs of the last slots by `ONE|OTHER` in sum; None if no slot was closed since the last call."""
         if not self._pairs_are_new:
             return None
         self._pairs_are_new = False
