@@ -14,6 +14,7 @@ from vigil import (
     cli_features,
     cli_ingest,
     cli_models,
+    cli_monitor,
     cli_pipeline,
     cli_rerun,
     cli_runtime,
@@ -55,6 +56,7 @@ app.command("simulate")(cli_simulate.simulate_command)
 app.add_typer(cli_features.app, name="features")
 app.add_typer(cli_evaluation.app, name="evaluate")
 app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_monitor.app, name="monitor")
 app.add_typer(cli_pipeline.app, name="pipeline")
 app.add_typer(cli_rerun.app, name="rerun")
 for command in (cli_runtime.up, cli_runtime.deploy, cli_runtime.status, cli_runtime.logs, cli_runtime.down):
