@@ -1,0 +1,44 @@
+"""Signals as sentences."""
+
+import numpy as np
+
+from vigil.monitoring.cause.findings import Findings, FloatArray, Signal
+
+
+def describe(signal: Signal, findings: Findings) -> str:
+    """Return what a signal says, for a person, with its numbers."""
+    at = f" at {signal.site}" if signal.site and signal.kind != "site" else ""
+    rate = f"{signal.size:.1%} of rows, usual is {signal.usual:.1%}"
+    by_aspect = {
+        "level": f"{_called(signal)} moved by {signal.size:+.2f} standard deviations{_medians(signal, findings)}",
+        "width": f"{_called(signal)} is spread {'wider' if signal.size > 0 else 'closer'} ({signal.size:+.2f})",
+        "shape": f"{_called(signal)} has another shape",
+        "missing": f"{signal.subject} is missing{at} in {rate}",
+        "rare": f"{_called(signal)} is unusual in {rate}",
+        "high": f"{_called(signal)} is far up{at} in {rate}",
+        "low": f"{_called(signal)} is far down{at} in {rate}",
+        "stuck": f"{_called(signal)} repeats its last value{at} in {rate}",
+        "unknown": f"{signal.subject} has values that it never had in {rate}",
+        "silent": f"{signal.subject} is silent, though it brought {signal.usual:.1%} of decisions",
+        "limit": f"{signal.size:.1%} of decisions are flagged, beyond the limit",
+        "usual": f"{signal.size:.1%} of decisions are flagged, usual is {signal.usual:.1%}",
+        "down": f"{signal.size:.1%} of flagged decisions were right, usual is {signal.usual:.1%}",
+    }
+    return by_aspect[signal.aspect]
+
+
+def _called(signal: Signal) -> str:
+    names = {"score": "the score", "member": f"the level of {signal.subject}"}
+    return names.get(signal.kind, signal.subject)
+
+
+def _medians(signal: Signal, findings: Findings) -> str:
+    if signal.kind == "score":
+        return _change(findings.score_before, findings.score_after)
+    return _change(*findings.column(signal.subject)) if signal.subject in findings.names else ""
+
+
+def _change(before: FloatArray, after: FloatArray) -> str:
+    if not len(before) or not len(after):
+        return ""
+    return f" (median {np.median(before):,.4g} before, {np.median(after):,.4g} now)"

@@ -1,0 +1,152 @@
+"""The detectors of numeric columns that have a baseline: level and width of each, missing and unusual values."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vigil.clock import DAY
+from vigil.monitoring.watch.baseline import Baseline
+from vigil.monitoring.watch.levels import YEAR_DAYS, Levels, Noise
+from vigil.monitoring.watch.packing import pack, unpack
+from vigil.monitoring.watch.rates import Range, Rates, usual_range
+from vigil.monitoring.watch.settings import WatchSettings
+from vigil.monitoring.watch.signals import Readings
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_LUCK = 3.0
+"""A column may reach this many times what it should in the time that the guard replays."""
+_GUARD_WINDOWS = 800
+
+
+class Columns:
+    """The detectors of the C columns of a baseline."""
+
+    def __init__(self, baseline: Baseline, kinds: tuple[str, ...], settings: WatchSettings) -> None:
+        self.baseline, self.kinds, self._settings = baseline, kinds, settings
+        self._wanted = np.array([name not in settings.ignore for name in baseline.names], dtype=np.bool_)
+        self.noise = _noise(baseline, settings)
+        self.levels = Levels(self.noise)
+        self.rates = Rates(_ranges(baseline, settings))
+        self.guard = np.zeros(2 * len(kinds))
+        """What each level detector has to reach beyond the bar, since the reference itself reaches it."""
+        self.recent = np.zeros(2 * len(kinds))
+        """Mean score of about the last 250 rows."""
+
+    def calibrate(self, values: FloatArray, time: IntArray) -> None:
+        """Raise the bar of columns whose detectors run high on days of the reference, drawn again and again."""
+        order = np.argsort(time, kind="stable")
+        level, width = self.baseline.score(values[order], time[order])
+        self.guard = replay(np.concatenate([level, width], axis=1), time[order], self.noise, self._settings)
+
+    def update(self, values: FloatArray, time: IntArray, days: float) -> FloatArray:
+        """Judge a window of rows, (n, C), `days` after the last one; return the level of each value.
+
+        A row without any value but in its last column, the score, has no vector: that is not missingness.
+        """
+        level, width = self.baseline.score(values, time)
+        both = np.concatenate([level, width], axis=1)
+        count = (~np.isnan(both)).sum(axis=0).astype(np.float64)
+        watched = np.tile(self._watched, 2)
+        mean = np.nansum(both, axis=0) / np.maximum(count, 1)
+        share = 0.9 ** (len(time) / 25)
+        self.recent = np.where(count > 0, self.recent * share + mean * (1 - share), self.recent)
+        self.levels.update(mean, np.where(watched, count, 0.0), days, int(time[0]))
+        self._update_rates(values, days, int(time[0]))
+        return level
+
+    @property
+    def _watched(self) -> NDArray[np.bool_]:
+        usual: NDArray[np.bool_] = ~self.baseline.is_rare
+        return self._wanted & usual
+
+    def _update_rates(self, values: FloatArray, days: float, began: int) -> None:
+        vectors = ~np.isnan(values[:, :-1]).all(axis=1) if values.shape[1] > 1 else np.ones(len(values), np.bool_)
+        missing = np.isnan(values) & vectors[:, None]
+        other = (values != self.baseline.mode) & ~np.isnan(values)
+        unusual = self.baseline.is_rare & self._wanted & (self.baseline.mode_share > 0)
+        yes = np.concatenate([missing.sum(axis=0), np.where(unusual, other.sum(axis=0), 0)])
+        rows = np.concatenate(
+            [np.full(len(self.kinds), vectors.sum()), np.where(unusual, (~np.isnan(values)).sum(axis=0), 0)]
+        )
+        self.rates.update(yes.astype(np.float64), rows.astype(np.float64), days, began)
+
+    def readings(self) -> Readings:
+        """Return the evidence of all detectors; a slow move beyond the tolerance counts as certain."""
+        names = self.baseline.names
+        labels = [(kind, name, "level") for kind, name in zip(self.kinds, names, strict=True)]
+        labels += [(kind, name, "width") for kind, name in zip(self.kinds, names, strict=True)]
+        labels += [("missingness", name, "missing") for name in names]
+        labels += [(kind, name, "rare") for kind, name in zip(self.kinds, names, strict=True)]
+        shift, moved = self.levels.shift(), self._slowly()
+        usual = np.concatenate([self.baseline.missing, 1 - self.baseline.mode_share])
+        return Readings(
+            labels=labels,
+            log_years=np.concatenate(
+                [np.where(moved, 12.0, self.levels.log_years() - self.guard), self.rates.log_years()]
+            ),
+            since=np.concatenate([self.levels.since(), self.rates.since()]),
+            size=np.concatenate([np.where(moved, self.levels.slow, shift), self.rates.share()]),
+            usual=np.concatenate([np.zeros(len(shift)), usual]),
+            now=np.concatenate([self.recent, self.rates.share()]),
+        )
+
+    def _slowly(self) -> NDArray[np.bool_]:
+        """Return which levels wandered beyond what a season of the year may do; columns with a trend may."""
+        steady = (self.baseline.slope == 0) & (np.arange(2 * len(self.kinds)) < len(self.kinds))
+        far: NDArray[np.bool_] = self.levels.wandered() > self._settings.wander_at_most
+        return steady & far
+
+    def restart(self) -> None:
+        """Forget what was told."""
+        self.levels.restart()
+        self.rates.restart()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as a JSON document; the baseline is the owner's."""
+        return {"recent": pack(self.recent), "levels": self.levels.snapshot(), "rates": self.rates.snapshot()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        self.recent = unpack(state["recent"])
+        self.levels.restore(state["levels"])
+        self.rates = Rates.restored(state["rates"])
+
+
+def _noise(baseline: Baseline, settings: WatchSettings) -> Noise:
+    wander: FloatArray = np.square(np.maximum(settings.wander_per_day, 2 * np.abs(baseline.slope)))
+    return Noise(baseline.variance, baseline.day_variance, baseline.start_variance, wander)
+
+
+def _ranges(baseline: Baseline, settings: WatchSettings) -> Range:
+    missing = usual_range(baseline.missing, baseline.rows, 0.01)
+    other = usual_range(1 - baseline.mode_share, baseline.rows, 0.01)
+    nothing = np.zeros(len(baseline.names))
+    return Range(
+        low=np.concatenate([np.where(baseline.missing > 0.2, missing.low, 0.0), nothing]),
+        high=np.concatenate([missing.high, np.minimum(other.high * 1.5, 1.0)]),
+        power=np.concatenate([missing.power, other.power]),
+    )
+
+
+def replay(scores: FloatArray, time: IntArray, noise: Noise, settings: WatchSettings) -> FloatArray:
+    """Return by how much each detector exceeds its due on days drawn from its own reference, as a logarithm."""
+    day = (time - time[0]) // DAY
+    parts = [np.flatnonzero(day == one) for one in np.unique(day)]
+    parts = [part for part in parts if len(part) >= settings.window_rows] or [np.arange(len(time))]
+    random = np.random.default_rng(len(time))
+    levels = Levels(noise)
+    highest, years, windows = np.full(scores.shape[1], -np.inf), 0.0, 0
+    while windows < _GUARD_WINDOWS:
+        rows = scores[parts[int(random.integers(len(parts)))]]
+        pieces = max(len(rows) // settings.window_rows, 1)
+        for piece in np.array_split(rows, pieces):
+            count = (~np.isnan(piece)).sum(axis=0).astype(np.float64)
+            mean = np.nansum(piece, axis=0) / np.maximum(count, 1)
+            highest = np.maximum(highest, levels.update(mean, count, 1 / pieces, 0))
+            years += 1 / pieces / YEAR_DAYS
+            windows += 1
+    excess: FloatArray = highest - np.log(_LUCK * years)
+    return np.maximum(excess, 0.0)

@@ -1,0 +1,51 @@
+"""How the watch is set: what it counts as a window, how often it may be wrong, and what it tolerates."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class WatchSettings(BaseModel):
+    """Settings of the watch over one revision; the defaults suit hundreds to thousands of decisions a day."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_rows: int = Field(default=25, ge=5, description="decisions that close a window")
+    window_hours: float = Field(default=6.0, gt=0, description="event time that closes a window of fewer decisions")
+    minimum_rows: int = Field(default=10, ge=1, description="a window of fewer decisions waits for more")
+    lateness_seconds: float = Field(default=60.0, ge=0, description="how long a window waits for late events")
+    warm_rows: int = Field(default=100, ge=1, description="judged decisions before which the watch is warming")
+    learning_rows: int = Field(default=1000, ge=200, description="decisions that teach what the reference lacks")
+    false_alarms_per_year: float = Field(default=0.5, gt=0, description="over everything that is watched together")
+    ignore: tuple[str, ...] = Field(
+        default=("hour", "weekday", "month", "quarter"), description="features that change with the calendar alone"
+    )
+    day_effect: float = Field(
+        default=0.03, ge=0, description="what is expected of days that differ for no reason, in standard deviations"
+    )
+    wander_per_day: float = Field(
+        default=0.005,
+        ge=0,
+        description="how far a mean may wander in a day, in standard deviations; the year does this",
+    )
+    wander_at_most: float = Field(
+        default=0.35, gt=0, description="standard deviations from the reference beyond which a slow move is told"
+    )
+    anomaly_rate_limit: float = Field(
+        default=0.2, gt=0, lt=1, description="flagged share that is told whatever came before"
+    )
+    flagged_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share that the thresholds should flag; learned from traffic if not given"
+    )
+    precision: float | None = Field(
+        default=None, gt=0, lt=1, description="of flagged decisions at release; learned from verdicts if not given"
+    )
+    precision_loss: float = Field(default=0.05, ge=0, lt=1, description="loss of precision that is tolerated")
+    learning_verdicts: int = Field(
+        default=50, ge=10, description="verdicts that teach the precision, if it is not given"
+    )
+    site_rows: int = Field(default=50, ge=10, description="decisions of a site that teach what is usual there")
+    sites_at_most: int = Field(
+        default=200, ge=0, description="sites that are watched one by one: those that came first"
+    )
+    memory_rows: int = Field(default=600, ge=50, description="latest decisions that are kept for the cause")
+    memory_flagged: int = Field(default=20_000, ge=100, description="flagged decisions that wait for their verdicts")
+    recovery_rows: int = Field(default=1000, ge=50, description="decisions like the reference's that end an alarm")

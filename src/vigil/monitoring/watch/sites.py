@@ -1,0 +1,172 @@
+"""The detectors of each site: values far out, missing or stuck there, and a site that went silent.
+
+A change at one of many sites is thin in the whole. What breaks at a site breaks grossly, so that a few rows show it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vigil.clock import DAY
+from vigil.monitoring.watch.packing import pack, unpack
+from vigil.monitoring.watch.rates import Range, Rates, usual_range
+from vigil.monitoring.watch.settings import WatchSettings
+from vigil.monitoring.watch.signals import Readings
+
+FloatArray = NDArray[np.float64]
+
+FAR = 2.33
+"""Standard deviations beyond which a value is far out: 1 % of the reference on each side."""
+_TOLERANCE = 0.1
+_FEW = 5
+"""Rows of a site that are judged together."""
+ASPECTS = ("high", "low", "missing", "stuck")
+
+
+class SiteWatch:
+    """The detectors of one site: four for each of C columns."""
+
+    def __init__(self, columns: int) -> None:
+        self.rows, self.gap, self.longest = 0, 0, 0
+        """Rows of this site; rows of others since its last, and the most that there ever were while learning."""
+        self.last_time = 0
+        self.last_values = np.full(columns, np.nan)
+        self.yes = np.zeros(4 * columns)
+        self.pairs = np.zeros(4 * columns)
+        self.pending, self.pending_since = 0, 0
+        self.judged_at = 0
+        self.usual = np.zeros(4 * columns)
+        self.rates: Rates | None = None
+
+    def add(self, values: FloatArray, level: FloatArray, time: NDArray[np.int64], site_rows: int) -> None:
+        """Count the rows of a window, and judge them when there are a few."""
+        previous = np.vstack([self.last_values, values[:-1]])
+        same = (values == previous) & ~np.isnan(values)
+        both = ~np.isnan(values) & ~np.isnan(previous)
+        missing = np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            far = [level > FAR, level < -FAR]
+        yes = [*(one.sum(axis=0) for one in far), missing.sum(axis=0), same.sum(axis=0)]
+        rows = [(~missing).sum(axis=0)] * 2 + [np.full(values.shape[1], len(values)), both.sum(axis=0)]
+        self.yes += np.concatenate(yes)
+        self.pairs += np.concatenate(rows)
+        self.pending_since = self.pending_since if self.pending else int(time[0])
+        self.pending += len(values)
+        self.rows += len(values)
+        self.last_values, self.last_time = values[-1], int(time[-1])
+        self._judge(site_rows)
+
+    def _judge(self, site_rows: int) -> None:
+        if self.rates is None and self.pending >= site_rows:
+            self.usual = self.yes / np.maximum(self.pairs, 1)
+            usual = usual_range(self.usual, self.pairs, _TOLERANCE)
+            high = np.where(self.usual > 0.75, 1.0, usual.high)
+            self.rates = Rates(Range(np.zeros(len(high)), high, usual.power))
+        elif self.rates is not None and self.pending >= _FEW:
+            days = max(self.last_time - self.judged_at, 0) / DAY
+            self.rates.update(self.yes, self.pairs, days, self.pending_since)
+        else:
+            return
+        self.judged_at, self.pending = self.last_time, 0
+        self.yes, self.pairs = np.zeros_like(self.yes), np.zeros_like(self.pairs)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as a JSON document."""
+        state = {name: getattr(self, name) for name in _NUMBERS} | {n: pack(getattr(self, n)) for n in _ARRAYS}
+        return state | {"rates": None if self.rates is None else self.rates.snapshot()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        for name in _NUMBERS:
+            setattr(self, name, state[name])
+        for name in _ARRAYS:
+            setattr(self, name, unpack(state[name]))
+        self.rates = None if state["rates"] is None else Rates.restored(state["rates"])
+
+
+_NUMBERS = ("rows", "gap", "longest", "last_time", "pending", "pending_since", "judged_at")
+_ARRAYS = ("last_values", "yes", "pairs", "usual")
+
+
+class Sites:
+    """The sites, those that came first."""
+
+    def __init__(self, names: tuple[str, ...], settings: WatchSettings) -> None:
+        self.names, self._settings = names, settings
+        self.sites: dict[str, SiteWatch] = {}
+        self.rows = 0
+        self.learned = 0
+        """Rows by which it was known which sites there are."""
+
+    def learn(self) -> None:
+        """Take the rows so far as how often each site is heard of."""
+        self.learned = self.rows
+        for site in self.sites.values():
+            site.longest = max(site.longest, site.gap)
+
+    def update(self, sites: list[str], values: FloatArray, level: FloatArray, time: NDArray[np.int64]) -> None:
+        """Judge the rows of a window, site by site."""
+        here = np.array(sites)
+        for name in dict.fromkeys(sites):
+            chosen = np.flatnonzero(here == name)
+            if name not in self.sites and len(self.sites) < self._settings.sites_at_most:
+                self.sites[name] = SiteWatch(len(self.names))
+            if (site := self.sites.get(name)) is not None:
+                site.longest = max(site.longest, site.gap + int(chosen[0]))
+                site.gap = -1 - int(chosen[-1])
+                site.add(values[chosen], level[chosen], time[chosen], self._settings.site_rows)
+        for site in self.sites.values():
+            site.gap += len(sites)
+        self.rows += len(sites)
+
+    @property
+    def detectors(self) -> int:
+        """Number of detectors over all sites."""
+        return max(len(self.sites), 1) * (4 * len(self.names) + 1)
+
+    def readings(self, least: float = -np.inf) -> list[Readings]:
+        """Return the evidence site by site; sites where none reaches `least`, a logarithm of years, are left out."""
+        found = []
+        for name, site in self.sites.items():
+            if site.rates is not None and site.rates.log_years().max(initial=-np.inf) >= least:
+                labels = [(_kind(aspect), column, aspect) for aspect in ASPECTS for column in self.names]
+                rates = site.rates
+                found.append(
+                    Readings(labels, rates.log_years(), rates.since(), now := rates.share(), site.usual, now, name)
+                )
+            if self.learned and site.gap >= max(3 * site.longest, 1) * (least > -np.inf):
+                found.append(self._silence(name, site))
+        return found
+
+    def _silence(self, name: str, site: SiteWatch) -> Readings:
+        """Return the evidence that a site is silent: a quarter of its share would have brought many rows."""
+        share = site.rows / max(self.rows, 1)
+        is_odd = site.gap > 3 * site.longest and site.rows >= self._settings.site_rows
+        evidence = site.gap * share / 4 - 9 if is_odd else -np.inf
+        labels = [("site", name, "silent")]
+        since = np.full(1, site.last_time, dtype=np.int64)
+        now = np.full(1, share if site.gap <= site.longest else 0.0)
+        return Readings(labels, np.full(1, evidence), since, np.zeros(1), np.full(1, share), now, name)
+
+    def restart(self) -> None:
+        """Forget what was told."""
+        for site in self.sites.values():
+            if site.rates is not None:
+                site.rates.restart()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as a JSON document."""
+        sites = {name: site.snapshot() for name, site in self.sites.items()}
+        return {"sites": sites, "rows": self.rows, "learned": self.learned}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        self.rows, self.learned, self.sites = state["rows"], state["learned"], {}
+        for name, one in state["sites"].items():
+            self.sites[name] = SiteWatch(len(self.names))
+            self.sites[name].restore(one)
+
+
+def _kind(aspect: str) -> str:
+    return "missingness" if aspect == "missing" else "input"
