@@ -1,16 +1,13 @@
 """Two kinds of bets on every slot: that one arm shows too many outcomes, and that it does not.
 
 A bet is fair at best while its hypothesis is true, so its wealth exceeds 1/a with a chance of a at most, at whatever
-moment somebody looks (Ville's inequality). Both arms are compared within a slot, so what hits both cancels out.
+moment somebody looks (Ville's inequality). Outcomes are counted as Poisson, which bounds whatever is independent, and
+the suspect's are set against those of the other arm in the same slot: the rate of the slot itself cancels out of the
+expectation, so that whatever hits both arms blames neither.
 
-Bets on `worse` are of two sorts, mixed in equal parts. The first bets on the suspect's share of the outcomes of a slot:
-whatever the rate of the slot, and however the outcomes come in bursts, it is the suspect's share of the requests on
-average while the arms are alike. The second bets on the counts, and allows for bursts by the spread that earlier slots
-have shown; it is the stronger one where a slot holds many outcomes. Neither can win more than a bounded factor in one
-slot: a hiccup blames nobody. Bets are placed anew at every slot, so that a long good time hides nothing that breaks
-later.
-
-A bet on `fine` is on the counts too: an arm beyond its tolerance would have shown more outcomes.
+Outcomes that come in bursts are worth less: a slot is divided by the spread that the slots before it have shown. No
+bet wins more than a bounded factor in one slot. Bets on `worse` are placed anew at every slot, so that a long good time
+hides nothing that breaks later.
 """
 
 from dataclasses import dataclass
@@ -19,18 +16,14 @@ from math import exp, expm1, log, log1p
 from vigil.rollout.evidence.settings import Tolerance
 from vigil.rollout.evidence.state import Wealth
 
-STAKES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Bets on the share, by how much more often than tolerated they expect an outcome."""
-
-EXCESSES = (0.03, 0.1, 0.3, 1.0, 3.0)
-"""Bets on the counts, by the same measure."""
+EXCESSES = (0.1, 0.3, 1.0, 3.0)
+"""Bets on `worse`, by how much more often than tolerated they expect an outcome."""
 
 REACHES = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Bets on `fine`, by what an outcome costs where the other arm is large."""
 
-MAX_STAKE, MAX_PAYOUT = 0.9, 8.0
 MAX_GROWTH = 1.0
-"""Of the logarithm of a bet on counts in one slot."""
+"""Of the logarithm of a bet in one slot: a hiccup of one replica blames nobody."""
 
 MAX_FINE = 20.0
 """Where the logarithm of a bet on `fine` stops growing, so that what breaks later is seen soon."""
@@ -97,36 +90,13 @@ def spread(wealth: Wealth) -> float:
 
 
 def _bet_on_worse(wealth: Wealth, seen: Outcomes) -> tuple[float, ...]:
-    won = (*_won_on_share(wealth, seen), *_won_on_counts(wealth, seen))
+    won = _won(wealth, seen)
     fresh = log(_still_to_place(wealth.rounds) - _still_to_place(wealth.rounds + 1))
     before = [_log_add(value, fresh) for value in wealth.worse] or [fresh] * len(won)
     return tuple(value + growth for value, growth in zip(before, won, strict=True))
 
 
-def _won_on_share(wealth: Wealth, seen: Outcomes) -> list[float]:
-    payout = _payout(seen)
-    expected = seen.suspect_of * _tolerated_rate(wealth, seen)
-    return [log1p(min(MAX_STAKE, stake * expected) * (payout - 1)) for stake in STAKES]
-
-
-def _payout(seen: Outcomes) -> float:
-    """Return what a bet of 1 pays: 1 on average at most while the suspect is within its tolerance."""
-    margin = seen.tolerance.margin
-    if not seen.other_of:
-        return min(MAX_PAYOUT, seen.suspect / seen.suspect_of / margin)
-    outcomes = seen.suspect + seen.other + margin / seen.tolerance.ratio * seen.other_of
-    if not outcomes:
-        return 1.0
-    return min(MAX_PAYOUT, seen.suspect / outcomes * (1 + seen.odds) / seen.odds)
-
-
-def _tolerated_rate(wealth: Wealth, seen: Outcomes) -> float:
-    """Return the highest tolerated rate, from the other arm's rate before this slot."""
-    known = (wealth.other + 0.5) / (wealth.other_of + 100.0) if seen.other_of else 0.0
-    return seen.tolerance.ratio * known + seen.tolerance.margin
-
-
-def _won_on_counts(wealth: Wealth, seen: Outcomes) -> list[float]:
+def _won(wealth: Wealth, seen: Outcomes) -> list[float]:
     width, odds = spread(wealth), seen.odds
     won = []
     for excess in EXCESSES:

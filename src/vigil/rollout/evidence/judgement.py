@@ -1,5 +1,6 @@
 """Evidence into a verdict: worse, fine or inconclusive, in words and numbers."""
 
+from collections import Counter
 from collections.abc import Collection
 from enum import StrEnum
 from math import log
@@ -12,6 +13,11 @@ from vigil.rollout.evidence.signals import TESTS, Test
 from vigil.rollout.evidence.state import Evidence, Samples, Wealth
 
 LOG_10 = log(10)
+_RIVALS = Counter(test.signal for test in TESTS)
+"""Tests that share the chance of a false rollback that a signal has: each signal has the same."""
+
+_ASKED_WHERE_SEEN = (Signal.ERRORS, Signal.VECTORS)
+"""A shadow need not show these, but what it shows has to be fine."""
 
 
 class Verdict(StrEnum):
@@ -66,13 +72,16 @@ def judge(
     `required` replaces the signals of the settings that must be fine: a shadow has no answers that clients wait for.
     """
     needed = settings.required if required is None else tuple(required)
-    if state.samples.vectors and Signal.VECTORS not in needed:
-        needed = (*needed, Signal.VECTORS)
     tests = tuple(_judge_test(test, state.tests[test.name], settings) for test in TESTS if test.name in state.tests)
     signals = {signal: _judge_signal(signal, tests) for signal in Signal if signal in needed or _seen(signal, tests)}
     samples = state.samples.since(since or Samples())
     worse = [test for test in tests if test.verdict is Verdict.WORSE]
     missing = _missing(samples, signals, needed, settings)
+    missing += tuple(
+        f"{signal} inconclusive"
+        for signal in _ASKED_WHERE_SEEN
+        if signal not in needed and signals.get(signal) is Verdict.INCONCLUSIVE
+    )
     if worse:
         verdict, statement = Verdict.WORSE, _why_worse(worse, state)
     elif missing:
@@ -87,7 +96,7 @@ def judge(
 def _judge_test(test: Test, wealth: Wealth, settings: EvidenceSettings) -> TestJudgement:
     worse, fine = worse_strength(wealth), fine_strength(wealth)
     verdict = Verdict.INCONCLUSIVE
-    if worse >= log(len(TESTS) / settings.false_rollback):
+    if worse >= log(len(Signal) * _RIVALS[test.signal] / settings.false_rollback):
         verdict = Verdict.WORSE
     elif fine >= -log(settings.false_pass):
         verdict = Verdict.FINE
@@ -137,7 +146,8 @@ def _missing(
     samples: Samples, signals: dict[Signal, Verdict], needed: Collection[Signal], settings: EvidenceSettings
 ) -> tuple[str, ...]:
     minimum = settings.minimum
-    wanted: list[tuple[str, int, int]] = []
+    seen_at_all = max(samples.requests, samples.decisions, samples.pairs)
+    wanted = [("answers, decisions or pairs", seen_at_all, min(minimum.requests, minimum.decisions))]
     if Signal.ERRORS in needed or Signal.LATENCY in needed:
         wanted.append(("answers of the candidate", samples.requests, minimum.requests))
         wanted.append(("answers of production", samples.production_requests, minimum.requests))

@@ -50,13 +50,16 @@ class EvidenceSettings(_Settings):
         ge=1,
         description="a pass rules out what is beyond this many margins; what lies between is watched on, step by step",
     )
-    errors: Tolerance = Tolerance(ratio=1.5, margin=0.003)
+    errors: Tolerance = Tolerance(ratio=1.25, margin=0.003)
     error_limit: float = Field(
         default=0.05, gt=0, lt=1, description="share of errors that is tolerated where production answers nobody"
     )
-    latency: Tolerance = Tolerance(ratio=1.25, margin=0.02)
+    latency: Tolerance = Tolerance(ratio=1.1, margin=0.02)
     latency_factor: float = Field(
-        default=1.25, ge=1, description="slower by this factor does not matter; the tolerance is on shares beyond it"
+        default=1.25,
+        ge=1,
+        le=1.3,
+        description="slower by this factor does not matter: less than two bounds of latency are apart",
     )
     flag_rate: Tolerance = Tolerance(ratio=1.5, margin=0.01)
     scores: Tolerance = Tolerance(ratio=1.25, margin=0.05)

@@ -30,6 +30,7 @@ class Samples(_Document):
     production_requests: int = Field(default=0, ge=0)
     decisions: int = Field(default=0, ge=0, description="the candidate's decisions")
     production_decisions: int = Field(default=0, ge=0)
+    production_flagged: int = Field(default=0, ge=0, description="those of them to alert or to hold")
     pairs: int = Field(default=0, ge=0, description="events that both decided")
     vectors: int = Field(default=0, ge=0, description="events with vectors of both")
     judged: int = Field(default=0, ge=0, description="the candidate's flagged decisions with a verdict")
@@ -42,6 +43,7 @@ class Samples(_Document):
             production_requests=self.production_requests + production.requests,
             decisions=self.decisions + candidate.scored,
             production_decisions=self.production_decisions + production.scored,
+            production_flagged=self.production_flagged + production.flagged,
             pairs=self.pairs + pair.pairs,
             vectors=self.vectors + pair.vectors,
             judged=self.judged + candidate.judged,
