@@ -27,6 +27,18 @@ def clock() -> ManualClock:
     return ManualClock(NOON)
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a compiled pipeline of one step."""
+    from kfp import compiler
+
+    from tests.rerun import samples
+
+    path = tmp_path_factory.mktemp("tiny") / "tiny.yaml"
+    compiler.Compiler().compile(samples.tiny, str(path))
+    return path
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "raw.csv"

@@ -63,7 +63,7 @@ class Sink:
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> "Sink":
-        self.home.mkdir(exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         config = self.home / "rerun.yaml"
         config.write_text(yaml.safe_dump(self.rules))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}

@@ -11,17 +11,6 @@ from tests.rerun.processes import Receiver, Sink, until
 from tests.rerun.verdicts import binary, verdict
 
 
-@pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from kfp import compiler
-
-    from tests.rerun import samples
-
-    path = tmp_path_factory.mktemp("tiny") / "tiny.yaml"
-    compiler.Compiler().compile(samples.tiny, str(path))
-    return path
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
@@ -37,8 +26,8 @@ def gate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sink(pipeline: Path, receiver: Receiver, gate: Path, tmp_path: Path) -> Iterator[Sink]:
-    rules = {"pipeline": str(pipeline), "parameters": {"gate": str(gate)}}
+def sink(tiny: Path, receiver: Receiver, gate: Path, tmp_path: Path) -> Iterator[Sink]:
+    rules = {"pipeline": str(tiny), "parameters": {"gate": str(gate)}}
     told = {"launcher": "local", "poll_seconds": 0.2, "settle_seconds": 1, "defaults": rules}
     sink = Sink(tmp_path / "home", told, {"VIGIL_EVENT_SINKS": receiver.url}).start()
     yield sink

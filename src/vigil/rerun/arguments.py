@@ -11,7 +11,6 @@ from vigil.orchestration.filling import Purpose, Wanted, filled_arguments
 from vigil.orchestration.ir import CompiledPipeline, load_pipeline
 from vigil.rerun.records import Rerun
 from vigil.rerun.settings import ModelRules, Then
-from vigil.usecase import load_use_case, shipped, use_case_names
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ def prepare(rerun: Rerun, rules: ModelRules, runs: Path, where: str, purpose: Pu
         "cause": rerun.asked.why,
         "event_id": rerun.asked.event_id,
         "started_by": rerun.asked.started_by,
-        "use_case": _use_case(rerun.asked.model, rules, last),
+        "use_case": _use_case(rerun.asked.model, rules, last) if "use_case" in pipeline.parameters else None,
         "raw_uri": rules.data or last.get("raw_uri"),
         "source": rules.source or (last.get("source") if not rules.data else None),
         **({} if rules.then is Then.DEPLOY else {"deploy_target": "none"}),
@@ -50,7 +49,9 @@ def _needs(pipeline: CompiledPipeline, name: str) -> bool:
     return name in pipeline.parameters and pipeline.parameters[name].required
 
 
-def _use_case(model: str, rules: ModelRules, last: Mapping[str, Any]) -> str | None:
+def _use_case(model: str, rules: ModelRules, last: Mapping[str, Any]) -> str:
+    from vigil.usecase import load_use_case, use_case_names  # takes seconds
+
     if rules.use_case is not None:
         return load_use_case(rules.use_case).text
     if "use_case" in last:
@@ -64,6 +65,8 @@ def _file(pipeline: str) -> Path:
     path = Path(pipeline)
     if path.suffix in (".yaml", ".yml"):
         return path
+    from vigil.usecase import shipped
+
     return shipped("compiled") / f"{pipeline}.yaml"
 
 

@@ -13,7 +13,6 @@ from vigil.orchestration.filling import Purpose
 from vigil.orchestration.local import open_run
 from vigil.orchestration.runs import LocalRun
 from vigil.orchestration.runs import Outcome as RunOutcome
-from vigil.rerun.arguments import prepare
 from vigil.rerun.launcher import Seen
 from vigil.rerun.records import Outcome, Rerun, Stage
 from vigil.rerun.settings import RerunSettings
@@ -59,6 +58,8 @@ class Here:
 
         Two processes of one run do no harm: the second finds the lock held, or the run begun, and leaves.
         """
+        from vigil.rerun.arguments import prepare  # use cases take seconds to import
+
         folder, runs = self._folder(rerun), self._runs
         found = prepare(rerun, self.rerun_settings.rules(rerun.asked.model), runs, str(runs), Purpose.HERE)
         folder.mkdir(parents=True, exist_ok=True)

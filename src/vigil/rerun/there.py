@@ -12,12 +12,10 @@ from vigil.orchestration.remote import Kubeflow, RemoteRun, RunState
 from vigil.registry.registry import Registry
 from vigil.registry.stages import Entry
 from vigil.registry.store import open_store
-from vigil.rerun.arguments import prepare
 from vigil.rerun.launcher import Seen
 from vigil.rerun.records import Outcome, Rerun, Stage
 from vigil.rerun.settings import RerunSettings
 from vigil.settings import Settings
-from vigil.training.production import store_uri
 
 _TRAINING = ("training", "retraining")
 """Pipelines that make a version of a model; no second one of them starts while one goes on."""
@@ -61,6 +59,8 @@ class There:
 
     def start(self, rerun: Rerun) -> Seen:
         """Start the run in the experiment of its model."""
+        from vigil.rerun.arguments import prepare  # use cases take seconds to import
+
         server = self._kubeflow
         rules = self.rerun_settings.rules(rerun.asked.model)
         found = prepare(rerun, rules, Path(), server.address, Purpose.ONCE)
@@ -69,6 +69,8 @@ class There:
 
     def outcome(self, rerun: Rerun) -> Outcome:
         """Return the version that was registered while the run went on: it is the only one of its model."""
+        from vigil.training.production import store_uri  # takes seconds
+
         registry = Registry(open_store(store_uri(self.settings)), public_key=self.settings.public_key)
         history = registry.history(ModelName(rerun.asked.model))
         entry = next((one for one in reversed(history) if _is_of(one, rerun)), None)
