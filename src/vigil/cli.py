@@ -17,6 +17,7 @@ from vigil import (
     cli_monitor,
     cli_pipeline,
     cli_rerun,
+    cli_rollout,
     cli_runtime,
     cli_schemas,
     cli_simulate,
@@ -59,6 +60,7 @@ app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_monitor.app, name="monitor")
 app.add_typer(cli_pipeline.app, name="pipeline")
 app.add_typer(cli_rerun.app, name="rerun")
+app.add_typer(cli_rollout.app, name="rollout")
 for command in (cli_runtime.up, cli_runtime.deploy, cli_runtime.status, cli_runtime.logs, cli_runtime.down):
     app.command()(command)
 app.command()(cli_schemas.schemas)

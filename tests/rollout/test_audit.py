@@ -53,7 +53,7 @@ def test_another_act_at_a_number_that_is_taken_is_refused(tmp_path: Path, acts: 
 
 
 def test_a_gap_is_refused(tmp_path: Path, acts: Scene) -> None:
-    with pytest.raises(ContractError, match="00000001.json was changed or removed"):
+    with pytest.raises(ContractError, match=r"00000001\.json was changed or removed"):
         AuditLog(FolderStore(tmp_path)).append("m", [acts.log[2]])
 
 

@@ -151,7 +151,8 @@ def test_no_requests_are_no_pass() -> None:
 
 
 def test_evidence_that_stays_inconclusive_halts_and_asks_and_never_passes() -> None:
-    scene = Scene().until(Phase.CANARY)
+    demanding = tuple(step.model_copy(update={"minimum_samples": 1000}) for step in STEPS)
+    scene = Scene(spec=spec(steps=demanding)).until(Phase.CANARY)
     scene.load = 3
     scene.run(80)
     assert (scene.status.phase, scene.percent) == (Phase.CANARY, 25)

@@ -1,49 +1,52 @@
 """What a person asks of a running rollout, and whether it can be done."""
 
 from vigil.rollout.evidence import Verdict
-from vigil.rollout.status import STEPPING, ActKind, HoldKind, Pause, Phase, Request
+from vigil.rollout.status import STEPPING, ActKind, HoldKind, Pause, Phase, Request, Status
 from vigil.rollout.turn import Turn
 
 
 def take(turn: Turn, request: Request) -> None:
     """Do what is asked, or note in the audit log why it cannot be done."""
-    refusal = refuse(turn, request)
+    refusal = refuse(turn.status, request) or _refuse_unseen(turn, request)
     if refusal is not None:
         turn.act(ActKind.REFUSE, f"{request.action}: {refusal} (asked: {request.reason})", request.actor)
         return
     {"pause": _pause, "resume": _resume, "promote": _promote, "abort": _abort}[request.action](turn, request)
 
 
-def refuse(turn: Turn, request: Request) -> str | None:
-    """Return why a request cannot be done now; None if it can."""
-    status = turn.status
+def refuse(status: Status, request: Request) -> str | None:
+    """Return why a request cannot be done, as far as the status knows; None if it can."""
     if status.over or status.phase is Phase.ROLLING_BACK:
         return f"the rollout is {status.phase}"
     match request.action:
         case "pause" if status.paused:
             return "it is paused already"
-        case "resume" if not status.paused and not _is_asking(turn):
+        case "resume" if not status.paused and not _is_asking(status):
             return "it is neither paused nor waiting for an answer"
         case "promote":
-            return _refuse_promotion(turn)
+            return _refuse_promotion(status)
     return None
 
 
-def _refuse_promotion(turn: Turn) -> str | None:
-    status, serving = turn.status, turn.seen.serving
+def _refuse_promotion(status: Status) -> str | None:
     if status.phase is Phase.WATCHING:
         return None
     if status.phase not in STEPPING:
         return f"it is {status.phase}: there is no step to pass"
     if status.judgement is not None and status.judgement.verdict is Verdict.WORSE:
         return f"the evidence is against the candidate: {status.judgement.statement}"
-    if serving is None or serving.candidate is None or not serving.candidate.ready:
+    return None
+
+
+def _refuse_unseen(turn: Turn, request: Request) -> str | None:
+    candidate = turn.seen.serving.candidate if turn.seen.serving else None
+    if request.action == "promote" and (candidate is None or not candidate.ready):
         return "the candidate is not seen ready"
     return None
 
 
-def _is_asking(turn: Turn) -> bool:
-    return any(hold.kind is HoldKind.INCONCLUSIVE for hold in turn.status.holds)
+def _is_asking(status: Status) -> bool:
+    return any(hold.kind is HoldKind.INCONCLUSIVE for hold in status.holds)
 
 
 def _pause(turn: Turn, request: Request) -> None:
@@ -53,7 +56,7 @@ def _pause(turn: Turn, request: Request) -> None:
 
 def _resume(turn: Turn, request: Request) -> None:
     """Go on; a step that was not decided begins again."""
-    if _is_asking(turn):
+    if _is_asking(turn.status):
         turn.set(watched=0.0)
     turn.set(paused=None)
     turn.act(ActKind.RESUME, request.reason, request.actor)

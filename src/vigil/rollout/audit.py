@@ -89,6 +89,7 @@ class AuditLog:
             path, content = _path(model, act.number), canonical_json(entry.model_dump(mode="json"))
             if not self._objects.create(path, content) and self._objects.read(path) != content:
                 raise self._broken(path)
+        self.entries(model)
 
     def verify(self, model: str, status: Status | None) -> str | None:
         """Return what is wrong with the log, None if nothing is; only the status shows that the end is missing."""

@@ -1,6 +1,7 @@
-"""Connects a controller to where things really are: this machine's runtime, or a cluster."""
+"""Connects the parts of a rollout to where things really are: here, to this machine's runtime."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from vigil.clock import Clock, system_clock
@@ -11,22 +12,55 @@ from vigil.rollout.audit import AuditLog
 from vigil.rollout.controller import Controller
 from vigil.rollout.http import DetectorClient, sinks_of
 from vigil.rollout.local import LocalServing, LocalTraffic
-from vigil.rollout.ports import Surroundings
+from vigil.rollout.opening import Desk
+from vigil.rollout.ports import Records, Serving, Surroundings
+from vigil.rollout.process import ensure_controller
 from vigil.rollout.spec import Spec
 from vigil.rollout.stages import RegistryStages
 from vigil.rollout.stores import FolderRecords
 from vigil.runtime.client import RuntimeClient
 from vigil.settings import Settings
 
-
-def local_log(settings: Settings) -> AuditLog:
-    """Return the audit log of this machine."""
-    return AuditLog(FolderStore(FolderRecords(settings.home).root))
+SLOT_SECONDS = 5.0
 
 
-def local_controller(settings: Settings, *, clock: Clock = system_clock, slot_seconds: float = 10.0) -> Controller:
+@dataclass(frozen=True)
+class Site:
+    """Where rollouts are kept and carried on: a machine or a namespace."""
+
+    settings: Settings
+    records: Records
+    log: AuditLog
+    serving: Serving
+    controller: Callable[[], Controller]
+    is_controlled: Callable[[], bool]
+    ensure_controller: Callable[[], bool] | None = None
+    """Starts a controller, where that is the site's own business."""
+
+    def desk(self) -> Desk:
+        """Return where rollouts are started."""
+        return Desk(self.settings, self.records, self.log, self.serving)
+
+
+def local_site(settings: Settings) -> Site:
+    """Return this machine."""
+    records = FolderRecords(settings.home)
+    return Site(
+        settings=settings,
+        records=records,
+        log=AuditLog(FolderStore(records.root)),
+        serving=LocalServing(RuntimeClient(settings)),
+        controller=lambda: local_controller(settings),
+        is_controlled=records.is_locked,
+        ensure_controller=lambda: ensure_controller(settings),
+    )
+
+
+def local_controller(
+    settings: Settings, *, clock: Clock = system_clock, slot_seconds: float = SLOT_SECONDS
+) -> Controller:
     """Return the controller of the rollouts in the local runtime."""
-    client = RuntimeClient(settings)
+    client, records = RuntimeClient(settings), FolderRecords(settings.home)
     surroundings = Surroundings(
         serving=LocalServing(client),
         traffic=LocalTraffic(client, seconds=slot_seconds, clock=clock),
@@ -37,7 +71,7 @@ def local_controller(settings: Settings, *, clock: Clock = system_clock, slot_se
     def connect(_: Spec) -> Surroundings:
         return surroundings
 
-    return Controller(FolderRecords(settings.home), local_log(settings), sinks_of(settings), connect, clock=clock)
+    return Controller(records, AuditLog(FolderStore(records.root)), sinks_of(settings), connect, clock=clock)
 
 
 def stages(settings: Settings) -> RegistryStages:

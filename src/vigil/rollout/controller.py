@@ -36,13 +36,14 @@ class Controller:
         self._told: set[str] = set()
         self._refused: dict[str, dict[HoldKind, str]] = {}
 
-    def run(self, seconds: float, *, once: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Tick every so many seconds, as the one controller; with `once`, a single time for each model."""
+    def run(
+        self, seconds: float, *, is_over: Callable[[bool], bool], sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Tick every so many seconds, as the one controller, until `is_over` says so of whether any rollout goes on."""
         with self._records.locked() as keep:
             while True:
                 keep()
-                self.tick_all()
-                if once:
+                if is_over(self.tick_all()):
                     return
                 sleep(seconds)
 
@@ -79,6 +80,11 @@ class Controller:
         for intent in decision.intents:
             self._do(intent, Record(spec=spec, status=decision.status), place, now)
         return decision.status
+
+    def has_work(self) -> bool:
+        """Return whether any rollout is not settled."""
+        found = [self._records.load(model) for model in self._models()]
+        return any(kept is not None and not kept.record.status.settled for kept in found)
 
     def _models(self) -> list[str]:
         try:

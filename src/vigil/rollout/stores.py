@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from vigil.contracts.keys import hash_bytes
 from vigil.errors import ContractError, Unavailable
 from vigil.rollout.ports import Kept
 from vigil.rollout.status import Record
+
+_ATTEMPTS = 20
 
 
 class Changed(Unavailable):
@@ -65,11 +68,19 @@ class FolderRecords:
         """Hold the lock of the one controller of this home: it goes with its process, however that ends."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.lock.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Busy(f"another controller runs the rollouts of {self.root}: use that one") from error
+            self._take(file.fileno())
             yield lambda: None
+
+    def _take(self, lock: int) -> None:
+        """Take the lock; who only asks whether it is held holds it for a moment, so that once is not enough."""
+        for _ in range(_ATTEMPTS):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+            else:
+                return
+        raise Busy(f"another controller runs the rollouts of {self.root}: use that one")
 
     def is_locked(self) -> bool:
         """Return whether a controller is at work."""
