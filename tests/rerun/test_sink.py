@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.orchestration.kubeflow_server import Fault, KubeflowServer
 from tests.rerun.processes import Receiver, Sink, until
 from tests.rerun.verdicts import binary, structured, verdict
-from vigil.monitoring.verdicts import Cause
+from vigil.monitoring.verdicts import Cause, DriftVerdict
+from vigil.rerun.records import run_name
 
 
 def served(server: KubeflowServer, receiver: Receiver, pipeline: Path, home: Path) -> Sink:
@@ -25,24 +27,23 @@ class World:
     receiver: Receiver
     sink: Sink
 
+    def runs(self, event: DriftVerdict) -> list[dict[str, Any]]:
+        name = run_name(event.model, event.id)
+        return [one for one in self.server.runs if one["display_name"] == name]
+
+    def rerun(self, event: DriftVerdict) -> dict[str, Any]:
+        found: dict[str, Any] = self.sink.get(f"v1/reruns/{event.id}").json()
+        return found
+
 
 @pytest.fixture(scope="module")
 def world(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One sink for the tests that do not kill it; each has events of its own."""
+    """One sink for all tests, each of which has a model of its own."""
     server, receiver = KubeflowServer(), Receiver()
     sink = served(server, receiver, tiny, tmp_path_factory.mktemp("sink"))
     yield World(server, receiver, sink)
     assert sink.stop() == 0
     server.close()
-    receiver.close()
-
-
-@pytest.fixture
-def sink(server: KubeflowServer, tiny: Path, tmp_path: Path) -> Iterator[Sink]:
-    receiver = Receiver()
-    sink = served(server, receiver, tiny, tmp_path / "home")
-    yield sink
-    assert sink.stop() == 0
     receiver.close()
 
 
@@ -80,9 +81,8 @@ def test_duplicates_that_arrive_at_once_are_one_run(world: World) -> None:
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: world.sink.post(binary(event)), range(12)))
     assert sorted(one.status_code for one in answers) == [200] * 11 + [202]
-    until(lambda: world.sink.get(f"v1/reruns/{event.id}").json()["stage"] == "running", "a run")
-    name = answers[0].json()["run"]
-    assert [one["display_name"] for one in world.server.runs].count(name) == 1
+    until(lambda: world.rerun(event)["stage"] == "running", "a run")
+    assert len(world.runs(event)) == 1
 
 
 def test_what_is_no_drift_verdict_is_refused_with_the_field_or_starts_nothing(world: World) -> None:
@@ -101,28 +101,26 @@ def test_what_is_no_drift_verdict_is_refused_with_the_field_or_starts_nothing(wo
     assert sink.get("v1/reruns").json() == before
 
 
-def test_a_sink_killed_between_the_intention_and_the_start_starts_one_run_when_it_is_back(
-    server: KubeflowServer, sink: Sink
-) -> None:
+def test_a_sink_killed_between_the_intention_and_the_start_starts_one_run_when_it_is_back(world: World) -> None:
+    server, sink, event = world.server, world.sink, verdict(model="killed_before")
+    before = len(server.paths("GET"))
     server.faults = [Fault("GET", "/runs", 503, pause=60)]
-    assert sink.post(binary(verdict())).status_code == 202
-    until(lambda: "/runs" in server.paths("GET"), "a look at the runs")
+    assert sink.post(binary(event)).status_code == 202
+    until(lambda: "/runs" in server.paths("GET")[before:], "a look at the runs")
     sink.kill()
-    assert server.runs == []
+    assert world.runs(event) == []
     sink.start()
-    assert sink.post(binary(verdict())).status_code == 200
-    until(lambda: sink.only()["stage"] == "running", "a run")
-    assert len(server.runs) == 1
+    assert sink.post(binary(event)).status_code == 200
+    until(lambda: world.rerun(event)["stage"] == "running", "a run")
+    assert len(world.runs(event)) == 1
 
 
-def test_a_sink_killed_while_the_server_starts_the_run_finds_it_when_it_is_back(
-    server: KubeflowServer, sink: Sink
-) -> None:
+def test_a_sink_killed_while_the_server_starts_the_run_finds_it_when_it_is_back(world: World) -> None:
+    server, sink, event = world.server, world.sink, verdict(model="killed_after")
     server.faults = [Fault("POST", "/runs", 503, done=True, pause=60)]
-    sink.post(binary(verdict()))
-    until(lambda: server.runs, "a run")
+    sink.post(binary(event))
+    until(lambda: world.runs(event), "a run")
     sink.kill()
     sink.start()
-    until(lambda: sink.only()["stage"] == "running", "the run to be found")
-    assert len(server.runs) == 1
-    assert sink.only()["run_id"] == server.runs[0]["run_id"]
+    until(lambda: world.rerun(event)["stage"] == "running", "the run to be found")
+    assert [one["run_id"] for one in world.runs(event)] == [world.rerun(event)["run_id"]]
