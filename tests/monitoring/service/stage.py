@@ -69,6 +69,15 @@ class Running:
     async def outcome(self, name: str) -> float:
         return (await self.metrics()).get(f'vigil_monitor_outcomes_total{{outcome="{name}"}}', 0.0)
 
+    async def passes(self, condition: Callable[[], bool]) -> None:
+        """Let time pass until the condition holds."""
+
+        async def holds() -> bool:
+            self.clock.advance(timedelta(seconds=0.1))
+            return condition()
+
+        await until(holds)
+
     async def slots(self, model: str = "card_fraud", after: int = -1) -> list[Slot]:
         """Close the open slot, and return those that are closed."""
         self.clock.advance(timedelta(seconds=self.seconds))

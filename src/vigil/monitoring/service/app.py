@@ -84,7 +84,8 @@ class Service:
         self._ready = True
         while True:
             chunk = self._chunk()
-            if events := await run(self._thread, self._round, chunk):
+            complete = chunk[-1].at if self._waiting else self._clock().timestamp()
+            if events := await run(self._thread, self._round, chunk, complete):
                 self._outbox.wake()
                 _log.info("told", extra={"events": [f"{event.type} {event.subject}" for event in events]})
             self._oldest = 0.0
@@ -94,9 +95,9 @@ class Service:
             if not self._waiting:
                 await self._pause()
 
-    def _round(self, chunk: list[Received]) -> list[CloudEvent]:
+    def _round(self, chunk: list[Received], complete: float) -> list[CloudEvent]:
         """Work on events, keep what is to be told, and only then the state in which it has been told."""
-        events = self._engine.work(chunk)
+        events = self._engine.work(chunk, complete)
         for event in events:
             self._outbox.put(event)
         if self._engine.wants_saving:

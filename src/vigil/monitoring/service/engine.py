@@ -13,8 +13,8 @@ import numpy as np
 from vigil.clock import Clock
 from vigil.contracts.cloud_events import CloudEvent
 from vigil.monitoring.samples import Served
-from vigil.monitoring.service.pairing import Duplicates, Pair, Pairing, Received
-from vigil.monitoring.service.payloads import Row, Told, Unreadable, read_pair
+from vigil.monitoring.service.pairing import Duplicates, Pairing, Received
+from vigil.monitoring.service.payloads import Judgement, Row, Told, Unreadable, read_pair
 from vigil.monitoring.service.settings import ServiceSettings
 from vigil.monitoring.service.slots import Closed, SlotBook
 from vigil.monitoring.service.statefile import StateFile
@@ -77,23 +77,31 @@ class Engine:
         self._watches.restore(state["watches"])
         _log.info("state taken up", extra={"models": len(self._books), "lost": self._counts["lost_by_a_crash"]})
 
-    def work(self, events: Sequence[Received]) -> list[CloudEvent]:
-        """Take events, and return those of ours that are to be sent."""
+    def work(self, events: Sequence[Received], until: float) -> list[CloudEvent]:
+        """Take events, and return those of ours that are to be sent. All that came before `until` are taken by now."""
         rows: dict[Served, list[Row]] = {}
+        verdicts: dict[str, list[Judgement]] = {}
         for received in events:
-            for told in self._read(received):
-                self._take(told, received.at, rows)
-        for served, found in rows.items():
-            self._watches.take(served, found)
+            if (told := self._read(received)) is None:
+                continue
+            if told.served is None:
+                self._judge(told, received.at, verdicts)
+            else:
+                self._count(told, told.served, received.at)
+                rows.setdefault(told.served, []).extend(told.rows)
+        for served, decided in rows.items():
+            self._watches.take(served, decided)
+        for model, judged in verdicts.items():
+            self._watches.labels(model, judged)
         self._worked_off += len(events)
-        return self._tick(events[-1].at if events else None)
+        return self._tick(until)
 
     def save(self) -> None:
         """Write a snapshot."""
         keys = np.array(self._duplicates.keys(), dtype="<u8").tobytes()
         self._file.save(
             {
-                "worked_off": self._worked_off,
+                "worked_off": self._worked_off - len(self._pairing),
                 "duplicates": base64.b64encode(keys).decode(),
                 "models": self._models,
                 "books": {model: book.state() for model, book in self._books.items()},
@@ -102,27 +110,23 @@ class Engine:
         )
         self._saved = self._clock().timestamp()
 
-    def _read(self, received: Received) -> list[Told]:
-        """Return what an event completes: nothing or one pair."""
+    def _read(self, received: Received) -> Told | None:
+        """Return what the pair says that an event completes, if it completes one."""
         if not self._duplicates.is_new(received.event):
             self._counts["duplicates"] += 1
-            return []
-        pair: Pair | None = self._pairing.add(received)
+            return None
+        pair = self._pairing.add(received)
         if pair is None:
-            return []
+            return None
         self._counts["pairs"] += 1
         try:
-            return [read_pair(pair)]
+            return read_pair(pair)
         except Unreadable as error:
             self._counts[f"refused_{error.reason}"] += 1
             _log.debug("unreadable", extra={"event": received.event.id, "cause": str(error)})
-            return []
+            return None
 
-    def _take(self, told: Told, at: float, rows: dict[Served, list[Row]]) -> None:
-        if told.served is None:
-            self._judge(told, at)
-            return
-        served = told.served
+    def _count(self, told: Told, served: Served, at: float) -> None:
         self._models[told.service or served.model] = served.model
         names = self._watches.names(served)
         marks = [
@@ -130,20 +134,18 @@ class Engine:
         ]
         self._book(served.model).decided(zip(told.rows, marks, strict=True), at)
         self._rows[served.model, served.revision, "shadow" if served.shadow else "live"] += len(marks)
-        rows.setdefault(served, []).extend(told.rows)
 
-    def _judge(self, told: Told, at: float) -> None:
+    def _judge(self, told: Told, at: float, verdicts: dict[str, list[Judgement]]) -> None:
         if not told.judgements:
             return
         model = self._models.get(told.service, told.service)
         self._counts["verdicts"] += len(told.judgements)
         self._book(model).judged(told.judgements, at)
-        self._watches.labels(model, told.judgements)
+        verdicts.setdefault(model, []).extend(told.judgements)
 
-    def _tick(self, at: float | None) -> list[CloudEvent]:
-        """Do what time asks for; `at` is when the last event came, None where none waits."""
+    def _tick(self, moment: float) -> list[CloudEvent]:
+        """Do what time asks for."""
         now = self._clock().timestamp()
-        moment = now if at is None else min(at, now)
         for book in self._books.values():
             book.close_until(moment)
         self._until = max(self._until, int(moment // self._settings.slot_seconds) - 1)

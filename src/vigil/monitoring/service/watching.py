@@ -3,7 +3,7 @@
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,10 @@ class _Watched:
 
 
 class Watches:
-    """The watches, by what is served. `counts` holds the rows that could not be watched, by reason."""
+    """The watches, by what is served. `counts` holds the rows that could not be watched, by reason.
+
+    A shadow that gets traffic is watched on: it is the same model over the same kind of events.
+    """
 
     def __init__(self, settings: ServiceSettings, bundles: Bundles, make: MakeWatch, clock: Clock) -> None:
         self.counts: Counter[str] = Counter()
@@ -58,7 +61,7 @@ class Watches:
         if known.schema != served.feature_schema:
             self.counts["wrong_schema"] += len(rows)
             return
-        watched = self._of(served, known)
+        watched = self._of(replace(served, shadow=False), known)
         try:
             watched.watch.add(scored_batch(served, rows, known.names))
         except ContractError as error:
@@ -95,7 +98,7 @@ class Watches:
     def review(self) -> tuple[list[WatchStatus], list[CloudEvent]]:
         """Return how the revisions stand, and an event for each change that began or ended since the last review."""
         statuses, events = [], []
-        for served in sorted(self._watched, key=lambda served: (served.model, served.revision, served.shadow)):
+        for served in sorted(self._watched, key=lambda served: (served.model, served.revision)):
             watched = self._watched[served]
             statuses.append(status := watched.watch.status())
             verdict = status.verdict if status.state is State.DRIFTING else None

@@ -1,0 +1,101 @@
+"""The service as a process: killed and started again, ended in good order, set wrongly; and its command line."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.monitoring.service.events import decided, verdict
+from tests.monitoring.service.stage import Process
+from vigil.monitoring.samples import Slot
+
+LOST = 'vigil_monitor_outcomes_total{outcome="lost_by_a_crash"}'
+DUPLICATES = 'vigil_monitor_outcomes_total{outcome="duplicates"}'
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    config = tmp_path / "monitor.yaml"
+    config.write_text(json.dumps({"slot_seconds": 1, "snapshot_seconds": 0.5}))
+    made = Process(tmp_path / "home", ["--config", str(config)])
+    yield made
+    made.close()
+
+
+def slots(process: Process) -> list[Slot]:
+    return [Slot.model_validate(slot) for slot in process.http.get("/v1/slots/card_fraud").json()]
+
+
+def scored(process: Process) -> int:
+    return sum(slot.arms["m-v1"].scored for slot in slots(process) if slot.arms)
+
+
+def test_after_sigkill_it_goes_on_counts_what_it_lost_and_changes_no_closed_slot(process: Process) -> None:
+    process.start().wait_until_ready()
+    for number in range(10):
+        process.send(decided(f"a{number}", 0.9))
+    process.wait(lambda: scored(process) == 10)
+    before = slots(process)
+    state = process.home / "monitor" / "state.json"
+    process.wait(lambda: state.exists() and json.loads(state.read_text())["worked_off"] == 20)
+    process.send(decided("half")[:1])
+    process.wait(lambda: process.metric("vigil_monitor_unpaired_events") == 1)
+    process.kill()
+    process.start().wait_until_ready()
+    assert process.metric(LOST) == 1
+    assert slots(process)[: len(before)] == before
+    process.send([*decided("a0", 0.9), *decided("later"), *verdict("a1", True)])
+    process.wait(lambda: scored(process) == 11)
+    assert process.metric(DUPLICATES) == 2
+    process.wait(lambda: sum(slot.arms["m-v1"].judged for slot in slots(process) if slot.arms) == 1)
+
+
+def test_sigterm_works_off_what_was_accepted_and_the_next_start_knows_it(process: Process) -> None:
+    process.start().wait_until_ready()
+    for number in range(100):
+        process.send(decided(f"a{number}"))
+    assert process.stop() == 0
+    process.start().wait_until_ready()
+    process.wait(lambda: scored(process) == 100)
+    assert process.metric(LOST) == 0
+
+
+def test_the_command_line_shows_the_service_that_the_settings_name(process: Process) -> None:
+    process.start().wait_until_ready()
+    process.send([*decided("a"), *decided("a")])
+    process.wait(lambda: process.metric(DUPLICATES) == 2)
+    shown = vigil(process, "status")
+    assert shown.returncode == 0, shown.stderr
+    assert "Nothing is watched yet" in shown.stdout
+    assert "4 events, 0 dropped, 2 duplicates, 0 unpaired, 1 decisions of unknown bundles" in " ".join(
+        shown.stdout.split()
+    )
+    assert json.loads(vigil(process, "status", "--json").stdout) == []
+    refused = vigil(process, "verdict", "card_fraud")
+    assert (refused.returncode, "no revision of card_fraud is watched" in refused.stderr) == (1, True)
+    process.stop()
+    gone = vigil(process, "status")
+    assert (gone.returncode, "does not answer" in gone.stderr) == (1, True)
+
+
+def vigil(process: Process, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
+    environment |= {"VIGIL_MONITOR_URL": f"http://127.0.0.1:{process.port}/", "COLUMNS": "300"}
+    command = [sys.executable, "-m", "vigil", "monitor", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"), [("watch: {window_row: 3}", "watch.window_row"), ("- 1", "monitor.yaml")]
+)
+def test_a_wrong_configuration_ends_it_with_the_status_that_no_restart_cures(
+    process: Process, config: str, message: str
+) -> None:
+    Path(process.flags[1]).write_text(config)
+    process.start()
+    assert process.process.wait(timeout=60) == 78
+    assert message in (process.home / "out").read_text()
