@@ -1,16 +1,17 @@
 """The service as a process: killed and started again, ended in good order, set wrongly; and its command line."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from tests.monitoring.service.events import decided, verdict
 from tests.monitoring.service.stage import Process
+from vigil.cli_monitor import app
+from vigil.errors import ContractError, Unavailable
 from vigil.monitoring.samples import Slot
 
 LOST = 'vigil_monitor_outcomes_total{outcome="lost_by_a_crash"}'
@@ -68,30 +69,27 @@ def test_the_command_line_shows_the_service_that_the_settings_name(process: Proc
     process.start().wait_until_ready()
     process.send([*decided("a"), *decided("a")])
     process.wait(lambda: process.metric(DUPLICATES) == 2)
-    shown = vigil(process, "status")
-    assert shown.returncode == 0, shown.stderr
-    assert "Nothing is watched yet" in shown.stdout
-    assert "4 events, 0 dropped, 2 duplicates, 0 unpaired, 1 decisions of unknown bundles" in " ".join(
-        shown.stdout.split()
-    )
+    shown = vigil(process, "status").stdout
+    assert "Nothing is watched yet" in shown
+    counts = "4 events, 0 dropped, 2 duplicates, 0 unpaired, 1 decisions of unknown bundles"
+    assert counts in " ".join(shown.split())
     assert json.loads(vigil(process, "status", "--json").stdout) == []
-    refused = vigil(process, "verdict", "card_fraud")
-    assert (refused.returncode, "no revision of card_fraud is watched" in refused.stderr) == (1, True)
+    with pytest.raises(ContractError, match="no revision of card_fraud is watched"):
+        vigil(process, "verdict", "card_fraud")
     process.stop()
-    gone = vigil(process, "status")
-    assert (gone.returncode, "does not answer" in gone.stderr) == (1, True)
+    with pytest.raises(Unavailable, match="does not answer"):
+        vigil(process, "status")
 
 
-def vigil(process: Process, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
-    environment |= {"VIGIL_MONITOR_URL": f"http://127.0.0.1:{process.port}/", "COLUMNS": "300"}
-    command = [sys.executable, "-m", "vigil", "monitor", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+def vigil(process: Process, *arguments: str) -> Result:
+    environment = {"VIGIL_MONITOR_URL": f"http://127.0.0.1:{process.port}/", "COLUMNS": "300"}
+    return CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
 
 
-@pytest.mark.parametrize(
-    ("config", "message"), [("watch: {window_row: 3}", "watch.window_row"), ("- 1", "monitor.yaml")]
-)
+WRONG = [("watch: {window_row: 3}", "watch.window_row"), ("- 1", "monitor.yaml")]
+
+
+@pytest.mark.parametrize(("config", "message"), WRONG)
 def test_a_wrong_configuration_ends_it_with_the_status_that_no_restart_cures(
     process: Process, config: str, message: str
 ) -> None:
