@@ -37,20 +37,22 @@ class NullLaw:
     """Of the tail."""
     start_chance: float
     scale: float
+    widening: float
+    """By how much findings are shortened before they are looked up."""
 
     @classmethod
-    def of(cls, chances: Floats) -> Self:
-        """Return the law of these uncalibrated chances."""
+    def of(cls, chances: Floats, blocks: float) -> Self:
+        """Return the law of these uncalibrated chances, drawn from a reference of so many independent blocks."""
         drawn = np.sort(-np.log(np.maximum(chances, SMALLEST)))
         start = float(drawn[int(_BODY * len(drawn))])
         excess = drawn[drawn > start] - start
         # never lighter than the detector's own law; wider by the error of a mean of so few
         scale = max(1.0, float(excess.mean()) * (1.0 + 1.0 / math.sqrt(len(excess)))) if len(excess) else 1.0
-        return cls(drawn, start, _rank_chance(drawn, start), scale)
+        return cls(drawn, start, _rank_chance(drawn, start), scale, 1.0 + 1.0 / math.sqrt(blocks))
 
     def chance(self, chance: float) -> float:
         """Return the calibrated chance."""
-        found = -math.log(max(chance, SMALLEST))
+        found = -math.log(max(chance, SMALLEST)) / self.widening
         if found <= self.start:
             return _rank_chance(self.drawn, found)
         return max(SMALLEST, self.start_chance * math.exp((self.start - found) / self.scale))
@@ -105,7 +107,7 @@ def calibrate(
         part = Reference(reference.columns.only(names), reference.season, reference.match)
         found = _draw(match_seasons(detector, part), window_rows, length, np.random.default_rng([seed, length]), count)
         for column, chances in found.items():
-            values[column], missing[column] = NullLaw.of(chances[0]), NullLaw.of(chances[1])
+            values[column], missing[column] = (NullLaw.of(row, len(reference) / length) for row in chances)
     return CalibratedDetector(detector.name, matched, window_rows, values, missing)
 
 

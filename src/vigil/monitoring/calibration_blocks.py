@@ -7,10 +7,10 @@ import numpy as np
 from vigil.monitoring.port import Columns
 from vigil.monitoring.seasons import Floats, Ints, SeasonMatch
 
-_TIMES = 8
+_TIMES = 6
 """Length of a block over the time in which a column forgets itself."""
 
-_STEP = 4
+_STEP = 2
 """Lengths are powers of it, so that few groups of columns are drawn."""
 
 

@@ -15,11 +15,11 @@ _DAY = 24 * _HOUR
 _THURSDAY = 3
 """1970-01-01, counted from Monday 0."""
 
-_LEAST_DATES = 2
-"""Dates on which a season must have been seen: one date cannot tell the season from what was special that day."""
+_LEAST_HOUR_DATES = 2
+"""Dates on which an hour must have been seen; a weekday's hour may have been seen once, in one week."""
 
-_LEAST_ROWS = 10
-"""Rows that a season must have on average."""
+_LEAST_ROWS = 5
+"""Rows that each part of a season must have on average."""
 
 _LEAST_MATCH = 3
 """Reference rows of a season below which a coarser season is taken for the window's rows in it."""
@@ -60,17 +60,20 @@ def season_cells(time: Ints, season: Season) -> Ints:
 
 
 def covered_season(time: Ints) -> Season:
-    """Return the finest season of which the times show each part on at least two dates."""
+    """Return the finest season of which the times show all parts: a week for weekdays, two days for hours."""
     fine_to_coarse = (Season.WEEKDAY_HOUR, Season.HOUR, Season.WEEKDAY)
     return next((season for season in fine_to_coarse if _covers(time, season)), Season.NONE)
 
 
 def _covers(time: Ints, season: Season) -> bool:
+    weekly = season in (Season.WEEKDAY, Season.WEEKDAY_HOUR)
+    if weekly and len(np.unique(time // _DAY)) < 7:
+        return False
     cells = season_cells(time, season)
     seen = np.unique(np.stack([cells, time // _DAY]), axis=1)
     dates = np.bincount(seen[0]) if seen.size else np.zeros(1, dtype=np.int64)
     occupied = np.count_nonzero(dates)
-    repeated = dates[cells] >= _LEAST_DATES
+    repeated = dates[cells] >= (1 if weekly else _LEAST_HOUR_DATES)
     return bool(occupied and len(time) >= _LEAST_ROWS * occupied and repeated.mean() >= _COVERED)
 
 

@@ -77,10 +77,12 @@ class KolmogorovSmirnov:
         if worth <= 0.0:
             return 0.0, 1.0
         rows = len(window)
-        upper = reference.at(np.searchsorted(reference.values, window, side="right"), shares)
-        lower = reference.at(np.searchsorted(reference.values, window, side="left"), shares)
-        above = np.abs(np.searchsorted(window, window, side="right") / rows - upper)
-        below = np.abs(np.searchsorted(window, window, side="left") / rows - lower)
+        last = np.append(window[1:] != window[:-1], True)
+        points, counts = window[last], np.flatnonzero(last) + 1
+        upper = reference.at(np.searchsorted(reference.values, points, side="right"), shares)
+        lower = reference.at(np.searchsorted(reference.values, points, side="left"), shares)
+        above = np.abs(counts / rows - upper)
+        below = np.abs(np.append(0, counts[:-1]) / rows - lower)
         distance = float(max(above.max(), below.max()))
         return distance, ks_chance(distance, rows * worth / (rows + worth))
 
