@@ -27,16 +27,25 @@ def clock() -> ManualClock:
     return ManualClock(NOON)
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a compiled pipeline of one step."""
+def compiled(name: str, folder: Path) -> Path:
     from kfp import compiler
 
     from tests.rerun import samples
 
-    path = tmp_path_factory.mktemp("tiny") / "tiny.yaml"
-    compiler.Compiler().compile(samples.tiny, str(path))
-    return path
+    compiler.Compiler().compile(getattr(samples, name), str(folder / f"{name}.yaml"))
+    return folder / f"{name}.yaml"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a compiled pipeline of one step."""
+    return compiled("tiny", tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def judging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a compiled pipeline that judges a candidate, and registers one that passes."""
+    return compiled("judging", tmp_path_factory.mktemp("judging"))
 
 
 @pytest.fixture

@@ -26,3 +26,29 @@ def train(cause: str, event_id: str, started_by: str, gate: str) -> None:
 @dsl.pipeline(name="retraining")
 def tiny(cause: str, event_id: str, started_by: str, gate: str) -> None:
     train(cause=cause, event_id=event_id, started_by=started_by, gate=gate)
+
+
+@component
+def apply_gates(decision: str, verdicts: dsl.Output[dsl.Artifact]) -> str:
+    from pathlib import Path
+
+    from tests.rerun import steps
+
+    steps.judge(Path(verdicts.path), decision)
+    return decision
+
+
+@component
+def register_model(registered: dsl.Output[dsl.Model]) -> None:
+    from pathlib import Path
+
+    from tests.rerun import steps
+
+    steps.write_registration(Path(registered.path))
+
+
+@dsl.pipeline(name="retraining")
+def judging(cause: str, event_id: str, started_by: str, decision: str) -> None:
+    judged = apply_gates(decision=decision)
+    with dsl.If(judged.outputs["Output"] != "reject", name="passed"):
+        register_model()

@@ -9,6 +9,10 @@ import pytest
 
 from tests.rerun.processes import Receiver, Sink, until
 from tests.rerun.verdicts import binary, verdict
+from vigil.rerun.opening import open_desk, open_worker
+from vigil.rerun.records import Stage, asked_by
+from vigil.rerun.settings import LauncherKind, ModelRules, RerunSettings
+from vigil.settings import Settings
 
 
 @pytest.fixture
@@ -74,6 +78,30 @@ def test_a_run_that_fails_or_whose_process_is_killed_is_on_record_with_the_reaso
     until(lambda: len(receiver.events) > 1, "the news of the second end")
     assert receiver.events[1]["data"]["stage"] == "canceled"
     assert "killed" in receiver.events[1]["data"]["outcome"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("decision", "outcome"),
+    [
+        ("promote", {"version": "1", "reason": "", "followed_by": "nothing: card_fraud has no version in production"}),
+        ("reject", {"version": None, "reason": "the gates rejected the candidate: precision fell", "followed_by": ""}),
+    ],
+)
+def test_what_the_gates_said_and_what_was_registered_is_the_outcome(
+    judging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decision: str, outcome: dict[str, str | None]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    settings = Settings(home=tmp_path / "home")
+    rules = ModelRules(pipeline=str(judging), parameters={"decision": decision})
+    told = RerunSettings(launcher=LauncherKind.LOCAL, defaults=rules, poll_seconds=0.1)
+    open_desk(settings, told).take(asked_by(verdict()))
+    worker = open_worker(settings, told)
+    until(lambda: not worker.step(), "the end of the run")
+    (found,) = worker.journal.newest(10)
+    assert found.stage is Stage.SUCCEEDED
+    assert found.outcome is not None
+    for name, value in outcome.items():
+        assert str(getattr(found.outcome, name)).startswith(str(value)), name
 
 
 def children(folder: Path) -> list[int]:

@@ -8,9 +8,12 @@ import pytest
 
 from tests.orchestration.kubeflow_server import Fault, KubeflowServer
 from tests.rerun.conftest import Hire
+from tests.rerun.steps import register
 from tests.rerun.verdicts import verdict
 from vigil.clock import ManualClock
 from vigil.monitoring.verdicts import Cause
+from vigil.registry.registry import Registry
+from vigil.registry.store import FolderStore
 from vigil.rerun.journal import Journal
 from vigil.rerun.records import Asked, Decision, Rerun, Stage, asked_by, run_name
 from vigil.rerun.worker import Desk, alone
@@ -180,6 +183,22 @@ def test_every_end_of_a_run_is_on_record_and_told(
     assert ("gates rejected" in found.outcome.reason) == (state == "SUCCEEDED")
     worker.step()
     assert len(journal.letters(clock())) == 1
+
+
+def test_the_version_that_was_registered_during_the_run_is_its_outcome(
+    server: KubeflowServer, desk: Desk, hire: Hire, journal: Journal, clock: ManualClock
+) -> None:
+    desk.take(asked_by(verdict()))
+    worker = hire()
+    worker.step()
+    clock.advance(timedelta(minutes=30))
+    store = FolderStore(journal.folder.parent / "models")
+    register(store, Registry(store, clock=clock))
+    end(server, "SUCCEEDED")
+    worker.step()
+    found = only(journal)
+    assert found.outcome is not None
+    assert (found.stage, found.outcome.version) == (Stage.SUCCEEDED, "1")
 
 
 def test_a_state_in_between_is_not_the_end(

@@ -32,7 +32,7 @@ def prepare(rerun: Rerun, rules: ModelRules, runs: Path, where: str, purpose: Pu
         "use_case": _use_case(rerun.asked.model, rules, last) if "use_case" in pipeline.parameters else None,
         "raw_uri": rules.data or last.get("raw_uri"),
         "source": rules.source or (last.get("source") if not rules.data else None),
-        **({} if rules.then is Then.DEPLOY else {"deploy_target": "none"}),
+        "deploy_target": None if _is_deployed(rules, purpose) else "none",
         **rules.parameters,
     }
     if given["raw_uri"] is None and _needs(pipeline, "raw_uri"):
@@ -43,6 +43,11 @@ def prepare(rerun: Rerun, rules: ModelRules, runs: Path, where: str, purpose: Pu
     pairs = tuple(f"{name}={value}" for name, value in given.items() if value and name in pipeline.parameters)
     wanted = Wanted(pairs=pairs, where=where)
     return Prepared(pipeline, filled_arguments(pipeline, wanted, purpose))
+
+
+def _is_deployed(rules: ModelRules, purpose: Purpose) -> bool:
+    """Return whether the pipeline itself deploys what it registers."""
+    return (rules.then or (Then.ROLLOUT if purpose is Purpose.HERE else Then.DEPLOY)) is Then.DEPLOY
 
 
 def _needs(pipeline: CompiledPipeline, name: str) -> bool:

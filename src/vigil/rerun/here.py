@@ -126,7 +126,7 @@ def _outcome(run: LocalRun) -> Outcome:
         from vigil.training.register import read_registration
 
         found = read_registration(registered.path)
-        return Outcome(version=found.version, bundle=found.bundle)
+        return Outcome(version=found.version, bundle=found.bundle, feature_state=found.feature_state_uri)
     if "apply-gates" in keys:
         from vigil.training.gates import read_verdicts
 

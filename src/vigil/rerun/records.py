@@ -79,6 +79,7 @@ class Outcome(_Document):
 
     version: str | None = Field(default=None, description="the registered version")
     bundle: str | None = None
+    feature_state: str | None = Field(default=None, description="address of the states that belong to it")
     reason: str = Field(default="", description="why there is no version, or what failed")
     followed_by: str = Field(default="", description="what was started with the version")
 

@@ -48,7 +48,10 @@ class ModelRules(_Part):
     parameters: Mapping[str, str] = Field(default={}, description="further parameters of the pipeline")
     cool_down_hours: float = Field(default=6.0, ge=0, description="from the end of a run to the next")
     budget_per_day: int = Field(default=4, ge=1, description="runs within 24 hours at most")
-    then: Then = Then.DEPLOY
+    then: Then | None = Field(
+        default=None, description="what follows a registered version; a rollout of it here, on a server `deploy`"
+    )
+    plan: Path | None = Field(default=None, description="YAML file of the rollout, as for `vigil rollout start`")
 
     @property
     def cool_down(self) -> timedelta:
