@@ -15,6 +15,7 @@ from vigil.registry.registry import Registry
 from vigil.registry.stages import Stage
 from vigil.registry.store import FolderStore
 from vigil.rollout.beginning import begin
+from vigil.rollout.evidence import EvidenceSettings, Tolerance
 from vigil.rollout.opening import Order, Plan, make_spec
 from vigil.rollout.spec import Arm, Spec
 from vigil.rollout.stores import FolderRecords
@@ -25,8 +26,11 @@ PLAN = Plan(
     minimum_samples=30,
     watch_seconds=2,
     detector=False,
+    evidence=EvidenceSettings(
+        errors=Tolerance(ratio=2, margin=0.1), latency=Tolerance(ratio=2, margin=0.3), latency_factor=3
+    ),
 )
-"""Quick, and without the detector service: stand-ins decide nothing."""
+"""Quick, tolerant, and without the detector service: stand-ins decide nothing."""
 
 
 def registry(home: Path) -> Registry:

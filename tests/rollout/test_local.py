@@ -19,7 +19,8 @@ from vigil.rollout.stores import FolderRecords
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path / "home") as made:
-        made.configure(grace_seconds=30)
+        quiet = made.config.settings.model_copy(update={"tracking_uri": "none"})
+        made.configure(grace_seconds=30, settings=quiet)
         made.up()
         yield made
 

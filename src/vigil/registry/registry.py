@@ -160,12 +160,12 @@ class Registry:
         for _ in range(_ATTEMPTS):
             step = decide(self.state(model))
             if step is None or self._ledger.append(model, step, approval):
-                self._show(model)
+                self.show(model)
                 return self.state(model)
         raise Unavailable(f"{model} is changed by others all the time: try again")
 
-    def _show(self, model: ModelName) -> None:
-        """Bring MLflow up to date, and once more if the ledger has grown meanwhile."""
+    def show(self, model: ModelName) -> None:
+        """Bring MLflow up to date, and once more if the ledger has grown meanwhile; every change does so by itself."""
         if self._tracking is None:
             return
         try:

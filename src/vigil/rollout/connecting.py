@@ -22,6 +22,7 @@ from vigil.runtime.client import RuntimeClient
 from vigil.settings import Settings
 
 SLOT_SECONDS = 5.0
+NO_TRACKING = "none"
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,11 @@ def local_controller(
 
 
 def stages(settings: Settings) -> RegistryStages:
-    """Return the registry; MLflow is opened for changes only, and only where it is installed."""
+    """Return the registry; its changes are shown in MLflow where that is installed and wanted."""
     store = open_store(settings.store or str(settings.home.absolute() / "models"))
-
-    def change() -> Registry:
-        uri = settings.tracking_uri or f"sqlite:///{settings.home.absolute() / 'mlflow.db'}"
-        return Registry(store, open_tracking(uri) if find_spec("mlflow") else None)
-
-    return RegistryStages(Registry(store), change)
+    uri = settings.tracking_uri or f"sqlite:///{settings.home.absolute() / 'mlflow.db'}"
+    wanted = uri != NO_TRACKING and find_spec("mlflow") is not None
+    return RegistryStages(Registry(store), (lambda: Registry(store, open_tracking(uri))) if wanted else None)
 
 
 def _monitor_url(settings: Settings, client: RuntimeClient) -> Callable[[], str]:

@@ -1,24 +1,30 @@
 """The registry follows a rollout: what is done twice is done once."""
 
+import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from vigil.contracts.keys import ModelName
+from vigil.errors import VigilError
 from vigil.registry.registry import Registry
 from vigil.registry.stages import Stage
 from vigil.rollout.intents import Promote, RollBack
 from vigil.rollout.observation import RegistrySeen
 from vigil.rollout.turn import POLICY
 
+_log = logging.getLogger(__name__)
+
 
 class RegistryStages:
-    """The registry of models. `change` opens one that shows its changes in MLflow, which takes seconds."""
+    """The registry of models. `shown` opens one that shows changes in MLflow: that takes seconds, and nobody waits."""
 
-    def __init__(self, read: Registry, change: Callable[[], Registry]) -> None:
-        self._read, self._change = read, change
+    def __init__(self, registry: Registry, shown: Callable[[], Registry] | None = None) -> None:
+        self._registry, self._shown = registry, shown
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
 
     def production(self, model: str) -> RegistrySeen:
         """Return which version is in production, and by whose word."""
-        state = self._read.state(ModelName(model))
+        state = self._registry.state(ModelName(model))
         if state.production is None:
             return RegistrySeen(None)
         since = state.versions[state.production].since
@@ -26,7 +32,7 @@ class RegistryStages:
 
     def promote(self, model: str, intent: Promote) -> None:
         """Make a version production, by way of staging where it is a candidate still."""
-        registry, name = self._change(), ModelName(model)
+        registry, name = self._registry, ModelName(model)
         state = registry.state(name)
         if state.production == intent.version:
             return
@@ -37,9 +43,23 @@ class RegistryStages:
             registry.promote(
                 name, intent.version, stage, expected_production=intent.expected, actor=POLICY, reason=intent.reason
             )
+        self._show(name)
 
     def roll_back(self, model: str, intent: RollBack) -> None:
         """Put the version before back, if the one to be removed is production still."""
-        registry, name = self._change(), ModelName(model)
+        registry, name = self._registry, ModelName(model)
         if registry.state(name).production == intent.expected:
             registry.rollback(name, expected_production=intent.expected, actor=POLICY, reason=intent.reason)
+            self._show(name)
+
+    def _show(self, model: ModelName) -> None:
+        if self._shown is not None:
+            self._background.submit(_show, self._shown, model)
+
+
+def _show(shown: Callable[[], Registry], model: ModelName) -> None:
+    """Bring MLflow up to date; the ledger is the truth, and the next change makes up for what fails here."""
+    try:
+        shown().show(model)
+    except VigilError as error:
+        _log.warning("MLflow is behind", extra={"model": model, "cause": str(error)})
