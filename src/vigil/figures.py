@@ -65,5 +65,15 @@ def figure_svg(draw: Callable[[Figure], None], label: str, width: float = 5.4, h
     return Markup(svg)  # noqa: S704 - made by matplotlib, which escapes the texts
 
 
+def figure_png(draw: Callable[[Figure], None], width: float = 5.4, height: float = 3.5) -> bytes:
+    """Return what `draw` puts into a figure of that many inches, as a PNG: the same input, the same bytes."""
+    stream = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+        draw(figure)
+        figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
 def _opening(label: str) -> Callable[[re.Match[str]], str]:
     return lambda match: f'<svg role="img" aria-label="{escape(label)}" {match.group(1) or ""}'

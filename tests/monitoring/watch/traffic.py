@@ -21,7 +21,7 @@ NAMES = (
 )
 START = 20_454 * DAY
 """2026-01-01."""
-THRESHOLD = 0.5
+THRESHOLD = 0.35
 
 
 @dataclass
@@ -113,7 +113,9 @@ class Business:
 
 def join(parts: list[Rows]) -> Rows:
     """Return the rows of all parts."""
-    arrays = {name: np.concatenate([getattr(one, name) for one in parts]) for name in ("time", "site", "values", "noise")}
+    arrays = {
+        name: np.concatenate([getattr(one, name) for one in parts]) for name in ("time", "site", "values", "noise")
+    }
     fields = {name: [entry for one in parts for entry in one.fields[name]] for name in parts[0].fields}
     return score(Rows(fields=fields, **arrays))
 
@@ -124,7 +126,7 @@ def score(rows: Rows, tilt: float = 0.0) -> Rows:
         over = np.nan_to_num(np.log(np.maximum(rows.column("amount_over_baseline"), 1e-6)))
     amount = np.nan_to_num(np.log(np.maximum(np.nan_to_num(rows.column("amount"), nan=33.0), 1e-6))) - 3.5
     count = np.nan_to_num(rows.column("customer_count_24h"))
-    linear = -3.2 + 1.2 * over + 0.4 * amount + 0.2 * count + 0.6 * rows.column("is_night_unusual") + rows.noise + tilt
+    linear = -2.7 + 1.2 * over + 0.4 * amount + 0.2 * count + 0.6 * rows.column("is_night_unusual") + rows.noise + tilt
     rows.score = 1 / (1 + np.exp(-np.clip(linear, -30, 30)))
     return rows
 

@@ -45,6 +45,8 @@ def find_cause(findings: Findings, pairs: PairCounts | None = None, facts: Seque
     cause = Cause.DATA_BROKEN if broken else _model_or_population(findings, moved, versions)
     evidence = _evidence(findings, [one for one, _ in broken], versions, moved)
     sites = tuple(sorted({site for _, site in broken if site}))
+    if len(sites) > len(findings.usual_sites) / 2:
+        sites = ()
     return Decision(cause, _summary(findings, cause, evidence, sites), evidence, sites)
 
 

@@ -8,7 +8,7 @@ from vigil.monitoring.cause.findings import Findings, FloatArray, Signal
 def describe(signal: Signal, findings: Findings) -> str:
     """Return what a signal says, for a person, with its numbers."""
     at = f" at {signal.site}" if signal.site and signal.kind != "site" else ""
-    rate = f"{signal.size:.1%} of rows, usual is {signal.usual:.1%}"
+    rate = f"{_share(signal, findings):.1%} of rows, usual is {signal.usual:.1%}"
     by_aspect = {
         "level": f"{_called(signal)} moved by {signal.size:+.2f} standard deviations{_medians(signal, findings)}",
         "width": f"{_called(signal)} is spread {'wider' if signal.size > 0 else 'closer'} ({signal.size:+.2f})",
@@ -25,6 +25,21 @@ def describe(signal: Signal, findings: Findings) -> str:
         "down": f"{signal.size:.1%} of flagged decisions were right, usual is {signal.usual:.1%}",
     }
     return by_aspect[signal.aspect]
+
+
+def _share(signal: Signal, findings: Findings) -> float:
+    """Return the rate among the rows since the change; the detector's own still remembers those before."""
+    if signal.site is not None or not findings.sites:
+        return signal.size
+    if signal.aspect == "missing" and signal.subject in findings.names:
+        return float(np.mean(~np.isfinite(findings.after[:, findings.names.index(signal.subject)])))
+    entries = findings.fields.get(signal.subject, ())
+    if signal.aspect == "missing" and entries:
+        return float(np.mean([entry is None for entry in entries]))
+    if signal.aspect == "unknown" and entries:
+        known = set(findings.known.get(signal.subject, ()))
+        return float(np.mean([entry is not None and entry not in known for entry in entries]))
+    return signal.size
 
 
 def _called(signal: Signal) -> str:

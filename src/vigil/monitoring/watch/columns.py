@@ -26,7 +26,9 @@ class Columns:
 
     def __init__(self, baseline: Baseline, kinds: tuple[str, ...], settings: WatchSettings) -> None:
         self.baseline, self.kinds, self._settings = baseline, kinds, settings
-        self._wanted = np.array([name not in settings.ignore for name in baseline.names], dtype=np.bool_)
+        self._wanted: NDArray[np.bool_] = np.array(
+            [name not in settings.ignore for name in baseline.names], dtype=np.bool_
+        )
         self.noise = _noise(baseline, settings)
         self.levels = Levels(self.noise)
         self.rates = Rates(_ranges(baseline, settings))
@@ -49,7 +51,8 @@ class Columns:
         level, width = self.baseline.score(values, time)
         both = np.concatenate([level, width], axis=1)
         count = (~np.isnan(both)).sum(axis=0).astype(np.float64)
-        watched = np.tile(self._watched, 2)
+        slow = self.noise.memory > 2
+        watched = np.concatenate([self._watched, self._watched & ~(slow[: len(self.kinds)] | slow[len(self.kinds) :])])
         mean = np.nansum(both, axis=0) / np.maximum(count, 1)
         share = 0.9 ** (len(time) / 25)
         self.recent = np.where(count > 0, self.recent * share + mean * (1 - share), self.recent)
@@ -59,8 +62,7 @@ class Columns:
 
     @property
     def _watched(self) -> NDArray[np.bool_]:
-        usual: NDArray[np.bool_] = ~self.baseline.is_rare
-        return self._wanted & usual
+        return self._wanted & ~self.baseline.is_rare
 
     def _update_rates(self, values: FloatArray, days: float, began: int) -> None:
         vectors = ~np.isnan(values[:, :-1]).all(axis=1) if values.shape[1] > 1 else np.ones(len(values), np.bool_)
@@ -95,9 +97,11 @@ class Columns:
 
     def _slowly(self) -> NDArray[np.bool_]:
         """Return which levels wandered beyond what a season of the year may do; columns with a trend may."""
-        steady = (self.baseline.slope == 0) & (np.arange(2 * len(self.kinds)) < len(self.kinds))
-        far: NDArray[np.bool_] = self.levels.wandered() > self._settings.wander_at_most
-        return steady & far
+        tolerated = self._settings.wander_at_most + 3 * np.sqrt(self.noise.day)
+        far = self.levels.wandered() > tolerated
+        far[len(self.kinds) :] = False
+        far[self.baseline.slope != 0] = False
+        return far
 
     def restart(self) -> None:
         """Forget what was told."""
@@ -117,7 +121,8 @@ class Columns:
 
 def _noise(baseline: Baseline, settings: WatchSettings) -> Noise:
     wander: FloatArray = np.square(np.maximum(settings.wander_per_day, 2 * np.abs(baseline.slope)))
-    return Noise(baseline.variance, baseline.day_variance, baseline.start_variance, wander)
+    wander = np.maximum(wander, baseline.day_variance / 50 * (baseline.memory > 2))
+    return Noise(baseline.variance, baseline.day_variance, baseline.start_variance, baseline.memory, wander)
 
 
 def _ranges(baseline: Baseline, settings: WatchSettings) -> Range:

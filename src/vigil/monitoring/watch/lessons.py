@@ -48,16 +48,17 @@ class LearnedColumns:
 
     def update(self, window: Rows, days: float) -> None:
         """Judge a window."""
-        if self.columns is None:
-            return
-        missing = np.full(len(window), np.nan)
-        values = [
-            window.members.get(name, missing)
-            if kind == "member"
-            else _numbers(window.fields.get(name, [None] * len(window)))
-            for kind, name in zip(self.columns.kinds, self.columns.baseline.names, strict=True)
-        ]
-        self.columns.update(np.column_stack(values), window.time, days)
+        if self.columns is not None:
+            chosen = list(zip(self.columns.kinds, self.columns.baseline.names, strict=True))
+            self.columns.update(_matrix(window, chosen), window.time, days)
+
+    def inputs(self, rows: Rows | None) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
+        """Return the fields that stand in for features, their values in the lesson, and those in other rows."""
+        names, before, _ = self._lesson or ([], np.zeros((0, 0)), None)
+        chosen = [k for k, name in enumerate(names) if name.startswith("input:")]
+        plain = [("input", names[k].split(":", 1)[1]) for k in chosen]
+        after = np.zeros((0, len(plain))) if rows is None or not plain else _matrix(rows, plain)
+        return tuple(name for _, name in plain), before[:, chosen], after
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as a JSON document."""
@@ -177,6 +178,15 @@ class Lesson:
         """Go on from a snapshot."""
         self.is_over = state["over"]
         self.rows = None if state["rows"] is None else Rows.restored(state["rows"])
+
+
+def _matrix(rows: Rows, chosen: Sequence[tuple[str, str]]) -> FloatArray:
+    """Return members' levels and numeric fields as columns, NaN where a row has none."""
+    nothing: Sequence[Any] = [None] * len(rows)
+    missing = np.full(len(rows), np.nan)
+    members, fields = rows.members, rows.fields
+    columns = [members.get(n, missing) if kind == "member" else _numbers(fields.get(n, nothing)) for kind, n in chosen]
+    return np.column_stack(columns)
 
 
 def _numbers(entries: Sequence[Any]) -> FloatArray:

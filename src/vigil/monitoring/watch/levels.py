@@ -8,7 +8,6 @@ sizes. The sum of the e-processes, each weighted by the time in years that it st
 on average no sooner than after x years without a change.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +22,6 @@ YEAR_DAYS = 365.25
 SIZES = (0.15, 0.6, 2.0)
 """Standard deviations of the sizes of a change, mixed with equal weight."""
 _LEVELS, _SHORTEST = 9, 12
-_MEMORY_DAYS = 2.0
-"""Days after which a level of days is forgotten e-fold; days in a row resemble each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +34,8 @@ class Noise:
     """Variance of the level of days."""
     start: FloatArray
     """Variance of the slow level at the start."""
+    memory: FloatArray
+    """Days after which a level of days is forgotten e-fold: days in a row resemble each other."""
     wander: FloatArray
     """Variance by which the slow level grows in a day."""
 
@@ -62,7 +61,7 @@ class Levels:
 
     def update(self, mean: FloatArray, count: FloatArray, days: float, began: int) -> FloatArray:
         """Return the logarithm of each e-detector, in years, after a window that ends `days` after the last one."""
-        decay = math.exp(-days / _MEMORY_DAYS)
+        decay = np.exp(-days / self.noise.memory)
         self._predict(decay, days)
         variance = self.cover[0] + 2 * self.cover[1] + self.cover[2] + self.noise.row / np.maximum(count, 1)
         seen = count > 0
@@ -110,14 +109,14 @@ class Levels:
         self._keep(np.zeros(len(self.weight), dtype=np.bool_))
         self._seen = None
 
-    def _predict(self, decay: float, days: float) -> None:
+    def _predict(self, decay: FloatArray, days: float) -> None:
         self.fast *= decay
         self.cover[0] += self.noise.wander * days
         self.cover[1] *= decay
         self.cover[2] = decay**2 * self.cover[2] + self.noise.day * (1 - decay**2)
 
     def _follow_candidates(
-        self, surprise: FloatArray, variance: FloatArray, gains: FloatArray, decay: float, when: tuple[float, int]
+        self, surprise: FloatArray, variance: FloatArray, gains: FloatArray, decay: FloatArray, when: tuple[float, int]
     ) -> None:
         self._keep(self.dies > self.steps)
         self._add(*when)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from vigil.monitoring.samples import LabelBatch
-from vigil.monitoring.watch.rates import Range, Rates, usual_range
+from vigil.monitoring.watch.rates import Range, Rates
 from vigil.monitoring.watch.rows import Rows
 from vigil.monitoring.watch.settings import WatchSettings
 from vigil.monitoring.watch.signals import Readings
@@ -28,10 +28,10 @@ class Flagged:
             self._set(float(lesson.flagged.mean()), len(lesson))
 
     def _set(self, share: float, rows: int) -> None:
-        usual = usual_range(np.full(1, share), rows, 0.0)
-        high = np.maximum(usual.high * 1.5, usual.high + 0.02)
+        count, error = share * rows, 2 * np.sqrt(share * rows)
+        low, high = max(count - error, 0.0) / rows / 1.5, (count + error + 4) / rows
         self.share = share
-        self.usual = Rates(Range(usual.low / 2, np.minimum(high, 0.99), usual.power))
+        self.usual = Rates(Range(np.full(1, low), np.full(1, min(max(1.5 * high, high + 0.02), 0.99)), np.full(1, 0.8)))
 
     def update(self, window: Rows, days: float) -> None:
         """Judge a window."""
@@ -114,11 +114,10 @@ class Precision:
             self._set(self.right / self.judged, self.judged)
 
     def _set(self, share: float, verdicts: int) -> None:
-        usual = usual_range(np.full(1, share), verdicts, self._settings.precision_loss)
         error = np.sqrt(share * (1 - share) / verdicts)
         low = np.maximum(np.full(1, share - error - self._settings.precision_loss), 0.0)
         self.usual = share
-        self.rates = Rates(Range(low, np.ones(1), np.minimum(usual.power * 2, 1.0)))
+        self.rates = Rates(Range(low, np.ones(1), np.ones(1)))
 
     @property
     def value(self) -> float | None:

@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 FAR = 2.33
 """Standard deviations beyond which a value is far out: 1 % of the reference on each side."""
 _TOLERANCE = 0.1
+_TOO_ALIKE = 0.6
 _FEW = 5
 """Rows of a site that are judged together."""
 ASPECTS = ("high", "low", "missing", "stuck")
@@ -32,6 +33,7 @@ class SiteWatch:
         """Rows of this site; rows of others since its last, and the most that there ever were while learning."""
         self.last_time = 0
         self.last_values = np.full(columns, np.nan)
+        self.last_level = np.full(columns, np.nan)
         self.yes = np.zeros(4 * columns)
         self.pairs = np.zeros(4 * columns)
         self.pending, self.pending_since = 0, 0
@@ -39,8 +41,8 @@ class SiteWatch:
         self.usual = np.zeros(4 * columns)
         self.rates: Rates | None = None
 
-    def add(self, values: FloatArray, level: FloatArray, time: NDArray[np.int64], site_rows: int) -> None:
-        """Count the rows of a window, and judge them when there are a few."""
+    def add(self, values: FloatArray, level: FloatArray, time: NDArray[np.int64]) -> None:
+        """Count the rows of a window."""
         previous = np.vstack([self.last_values, values[:-1]])
         same = (values == previous) & ~np.isnan(values)
         both = ~np.isnan(values) & ~np.isnan(previous)
@@ -54,15 +56,15 @@ class SiteWatch:
         self.pending_since = self.pending_since if self.pending else int(time[0])
         self.pending += len(values)
         self.rows += len(values)
-        self.last_values, self.last_time = values[-1], int(time[-1])
-        self._judge(site_rows)
+        self.last_values, self.last_level, self.last_time = values[-1], level[-1], int(time[-1])
 
-    def _judge(self, site_rows: int) -> None:
-        if self.rates is None and self.pending >= site_rows:
+    def judge(self, least: int, power: FloatArray) -> None:
+        """Judge the rows when there are a few; the first `least` teach what is usual here."""
+        if self.rates is None and self.pending >= least:
             self.usual = self.yes / np.maximum(self.pairs, 1)
             usual = usual_range(self.usual, self.pairs, _TOLERANCE)
-            high = np.where(self.usual > 0.75, 1.0, usual.high)
-            self.rates = Rates(Range(np.zeros(len(high)), high, usual.power))
+            high = np.where((self.usual > 0.75) | (power == 0), 1.0, usual.high)
+            self.rates = Rates(Range(np.zeros(len(high)), high, np.maximum(power, 0.01)))
         elif self.rates is not None and self.pending >= _FEW:
             days = max(self.last_time - self.judged_at, 0) / DAY
             self.rates.update(self.yes, self.pairs, days, self.pending_since)
@@ -86,7 +88,7 @@ class SiteWatch:
 
 
 _NUMBERS = ("rows", "gap", "longest", "last_time", "pending", "pending_since", "judged_at")
-_ARRAYS = ("last_values", "yes", "pairs", "usual")
+_ARRAYS = ("last_values", "last_level", "yes", "pairs", "usual")
 
 
 class Sites:
@@ -98,6 +100,8 @@ class Sites:
         self.rows = 0
         self.learned = 0
         """Rows by which it was known which sites there are."""
+        self.likeness = np.zeros((2, len(names)))
+        """Sums over rows of a site and the one before it: level times level, and level squared."""
 
     def learn(self) -> None:
         """Take the rows so far as how often each site is heard of."""
@@ -115,10 +119,27 @@ class Sites:
             if (site := self.sites.get(name)) is not None:
                 site.longest = max(site.longest, site.gap + int(chosen[0]))
                 site.gap = -1 - int(chosen[-1])
-                site.add(values[chosen], level[chosen], time[chosen], self._settings.site_rows)
+                self._compare(level[chosen], site.last_level)
+                site.add(values[chosen], level[chosen], time[chosen])
+                if self.learned:
+                    site.judge(self._settings.site_rows, self._power())
         for site in self.sites.values():
             site.gap += len(sites)
         self.rows += len(sites)
+
+    def _compare(self, level: FloatArray, last: FloatArray) -> None:
+        """Learn how much a row resembles the one before it at its site."""
+        if not self.learned:
+            previous = np.vstack([last, level[:-1]])
+            both = ~np.isnan(previous) & ~np.isnan(level)
+            self.likeness[0] += np.where(both, previous * level, 0.0).sum(axis=0)
+            self.likeness[1] += np.where(both, (level**2 + previous**2) / 2, 0.0).sum(axis=0)
+
+    def _power(self) -> FloatArray:
+        """Return what a row counts in each detector: less if it resembles the last one, nothing if it repeats it."""
+        alike = np.clip(self.likeness[0] / np.maximum(self.likeness[1], 1e-9), 0.0, 1.0)
+        power = np.where(alike > _TOO_ALIKE, 0.0, 0.5 * (1 - alike) / (1 + alike))
+        return np.concatenate([power, power, np.full(len(alike), 0.5), power])
 
     @property
     def detectors(self) -> int:
@@ -158,11 +179,12 @@ class Sites:
     def snapshot(self) -> dict[str, Any]:
         """Return the state as a JSON document."""
         sites = {name: site.snapshot() for name, site in self.sites.items()}
-        return {"sites": sites, "rows": self.rows, "learned": self.learned}
+        return {"sites": sites, "rows": self.rows, "learned": self.learned, "likeness": pack(self.likeness)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot."""
         self.rows, self.learned, self.sites = state["rows"], state["learned"], {}
+        self.likeness = unpack(state["likeness"])
         for name, one in state["sites"].items():
             self.sites[name] = SiteWatch(len(self.names))
             self.sites[name].restore(one)

@@ -112,13 +112,15 @@ class Watch:
         first = self.last_time if self.alarm is None else self.alarm.first_seen
         rows = self.memory.since(first)
         scores = np.zeros(0) if rows is None else rows.score
-        vectors = np.zeros((0, len(self.features))) if rows is None else rows.values
-        has_vectors = rows is not None and rows.values.shape[1] > 0
+        if rows is not None and rows.values.shape[1]:
+            names, before, after = self.features, self._before[:, :-1], rows.values
+        else:
+            names, before, after = self.learned.inputs(rows)
         return Findings(
             signals=self.signals(),
-            names=self.features if has_vectors else (),
-            before=self._before[:, :-1] if has_vectors else np.zeros((0, 0)),
-            after=vectors if has_vectors else np.zeros((0, 0)),
+            names=names,
+            before=before,
+            after=after,
             sites=[] if rows is None else rows.sites,
             score_before=self._before[:, -1],
             score_after=scores,
