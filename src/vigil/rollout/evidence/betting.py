@@ -19,7 +19,7 @@ from vigil.rollout.evidence.state import Wealth
 EXCESSES = (0.1, 0.3, 1.0, 3.0)
 """Bets on `worse`, by how much more often than tolerated they expect an outcome."""
 
-REACHES = (0.1, 0.2, 0.4, 0.8, 1.6)
+REACHES = (0.2, 0.5, 1.2, 3.0)
 """Bets on `fine`, by what an outcome costs where the other arm is large."""
 
 MAX_GROWTH = 1.0
@@ -28,8 +28,11 @@ MAX_GROWTH = 1.0
 MAX_FINE = 20.0
 """Where the logarithm of a bet on `fine` stops growing, so that what breaks later is seen soon."""
 
-FIRST_SPREAD, FIRST_SPREAD_SLOTS, FIRST_OUTCOMES = 1.5, 20.0, 2.0
-"""What is taken for granted of the spread, and of the rates, until slots tell more."""
+SUSPECTED, CAUTIOUS = (1.5, 20.0), (2.0, 10.0)
+"""The spread that bets on `worse`, and those on `fine`, take for granted, and for how many slots it stands."""
+
+FIRST_OUTCOMES = 2.0
+"""Outcomes of each arm, at the same rate, before rates are known."""
 
 AT_ONCE, RESTART_SLOTS = 0.5, 50.0
 """Part of the capital that is bet from the first slot on, and slots after which half of the rest is bet."""
@@ -83,10 +86,10 @@ def fine_strength(wealth: Wealth) -> float:
     return _log_mean(wealth.fine) if wealth.fine else 0.0
 
 
-def spread(wealth: Wealth) -> float:
+def spread(wealth: Wealth, known: tuple[float, float]) -> float:
     """Return by how much bursts have made slots vary more than independent outcomes would: at least 1."""
-    total = FIRST_SPREAD * FIRST_SPREAD_SLOTS + wealth.spread
-    return max(1.0, total / (FIRST_SPREAD_SLOTS + wealth.spread_of))
+    first, slots = known
+    return max(1.0, (first * slots + wealth.spread) / (slots + wealth.spread_of))
 
 
 def _bet_on_worse(wealth: Wealth, seen: Outcomes) -> tuple[float, ...]:
@@ -97,7 +100,7 @@ def _bet_on_worse(wealth: Wealth, seen: Outcomes) -> tuple[float, ...]:
 
 
 def _won(wealth: Wealth, seen: Outcomes) -> list[float]:
-    width, odds = spread(wealth), seen.odds
+    width, odds = spread(wealth, SUSPECTED), seen.odds
     won = []
     for excess in EXCESSES:
         rise = excess / (1 + excess * odds)
@@ -109,7 +112,7 @@ def _won(wealth: Wealth, seen: Outcomes) -> list[float]:
 
 def _bet_on_fine(wealth: Wealth, seen: Outcomes) -> tuple[float, ...]:
     before = wealth.fine or (0.0,) * len(REACHES)
-    width, odds = spread(wealth), seen.odds
+    width, odds = spread(wealth, CAUTIOUS), seen.odds
     after = []
     for value, reach in zip(before, REACHES, strict=True):
         tilt = reach / (1 + reach * odds)

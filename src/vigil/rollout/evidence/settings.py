@@ -50,11 +50,11 @@ class EvidenceSettings(_Settings):
         ge=1,
         description="a pass rules out what is beyond this many margins; what lies between is watched on, step by step",
     )
-    errors: Tolerance = Tolerance(ratio=1.25, margin=0.003)
+    errors: Tolerance = Tolerance(ratio=1.25, margin=0.004)
     error_limit: float = Field(
         default=0.05, gt=0, lt=1, description="share of errors that is tolerated where production answers nobody"
     )
-    latency: Tolerance = Tolerance(ratio=1.1, margin=0.02)
+    latency: Tolerance = Tolerance(ratio=1.1, margin=0.03)
     latency_factor: float = Field(
         default=1.25,
         ge=1,
