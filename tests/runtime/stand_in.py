@@ -60,6 +60,8 @@ class StandIn:
         self.seen.append({"path": request.path, "headers": dict(request.headers), "body": body})
         await asyncio.sleep(self.behaviour.get("delay", 0))
         document = {"revision": self.name, "size": len(body), "pid": os.getpid()}
+        if padding := self.behaviour.get("padding"):
+            document["padding"] = "x" * padding
         return web.json_response(document, status=self.behaviour.get("status", 200))
 
     async def batch(self, request: web.Request) -> web.StreamResponse:

@@ -153,9 +153,27 @@ async def test_what_does_not_fit_is_dropped_whole_and_counted(monkeypatch: pytes
 
 
 @in_loop
-async def test_what_is_streamed_or_refused_is_counted() -> None:
+async def test_bodies_that_are_streamed_are_copied_whole() -> None:
+    async with logged("a", "s") as (scene, sink, logger):
+        body = b"x" * (1 << 20)
+        await post(scene, body=body)
+        await eventually(lambda: logger.counts["sent"] == 1)
+        assert len(sink.events[0].data) == len(body)
+        assert sink.events[1].json()["size"] == len(body)
+        for name in ("a", "s"):
+            scene.revisions[name].behaviour["padding"] = 1 << 19
+        scene.splitter.start_mirror(scene.routes.targets["s"])
+        await post(scene)
+        await eventually(lambda: logger.counts["sent"] == 3)
+        answers = [event for event in sink.events[2:] if event.type == RESPONSE_TYPE]
+        assert sorted(event.json()["revision"] for event in answers) == ["a", "s"]
+        assert all(len(event.data) > 1 << 19 for event in answers)
+
+
+@in_loop
+async def test_what_is_too_long_or_refused_is_counted() -> None:
     async with logged("a") as (scene, sink, logger):
-        await post(scene, body=b"x" * (1 << 20))
+        await post(scene, body=b"x" * (payloads.MAX_BODY + 1))
         assert logger.counts["dropped_large"] == 1
         sink.status = 503
         await post(scene)

@@ -25,7 +25,9 @@ CLOSED_HEADER = "vigil-closed-until"
 """Of the slots: all up to this number are closed, so one that is missing had no decision."""
 
 BINARY_LENGTH = "inference-header-content-length"
-_CHUNK = 256
+_CHUNK, _CHUNK_BYTES = 256, 256 << 10
+"""Worked on in one go; what is published is never older than that takes."""
+
 _TICK_SECONDS = 0.25
 _MOST_SLOTS = 2_000
 
@@ -105,8 +107,12 @@ class Service:
         return events
 
     def _chunk(self) -> list[Received]:
-        chunk = [self._waiting.popleft() for _ in range(min(_CHUNK, len(self._waiting)))]
-        self._bytes -= sum(len(received.event.data) for received in chunk)
+        chunk: list[Received] = []
+        size = 0
+        while self._waiting and len(chunk) < _CHUNK and size < _CHUNK_BYTES:
+            chunk.append(self._waiting.popleft())
+            size += len(chunk[-1].event.data)
+        self._bytes -= size
         self._oldest = chunk[0].at if chunk else 0.0
         return chunk
 

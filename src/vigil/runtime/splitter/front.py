@@ -205,6 +205,8 @@ class Client(asyncio.Protocol):
         head = answer_head(answer.status, headers, length=answer.length, keep_alive=keep)
         self.transport.write(head if chunked or answer.length is not None else _without_chunks(head))
         while content := await answer.channel.read():
+            if answer.copy is not None:
+                answer.copy.add(content)
             self.transport.write(chunk(content) if chunked else content)
             await self.flow.ready()
         if chunked:

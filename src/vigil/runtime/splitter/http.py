@@ -116,6 +116,26 @@ class Flow:
             await self._open.wait()
 
 
+class Copy:
+    """Keeps the parts of a streamed body that is copied, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._room = limit
+        self._parts: list[bytes] = []
+
+    def add(self, content: bytes) -> None:
+        """Keep what passes, or forget all once it is too much."""
+        self._room -= len(content)
+        if self._room >= 0:
+            self._parts.append(content)
+        else:
+            self._parts.clear()
+
+    def whole(self) -> bytes | None:
+        """Return the body, None if it was too long."""
+        return b"".join(self._parts) if self._room >= 0 else None
+
+
 @dataclass(slots=True, eq=False)
 class Request:
     """A request of a client. `body` is None while it is streamed through `channel`."""
@@ -128,6 +148,8 @@ class Request:
     length: int | None = None
     keep_alive: bool = True
     http_1_1: bool = True
+    copy: Copy | None = None
+    """Where a streamed body is to be copied to."""
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of a header, given in lower case."""
@@ -151,6 +173,8 @@ class Answer:
     channel: Channel
     body: bytes | None = None
     length: int | None = None
+    copy: Copy | None = None
+    """Where a streamed body is to be copied to."""
 
 
 def request_head(request: Request, extra: Headers) -> bytes:

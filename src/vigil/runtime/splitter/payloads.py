@@ -13,7 +13,7 @@ import orjson
 
 from vigil.clock import Clock, system_clock
 from vigil.contracts.cloud_events import CloudEvent, to_binary
-from vigil.runtime.splitter.http import Answer, Channel, Headers, Request
+from vigil.runtime.splitter.http import Answer, Channel, Copy, Headers, Request
 from vigil.runtime.splitter.upstream import Broken, NotSent, Upstream
 
 REQUEST_TYPE = "org.kubeflow.serving.inference.request"
@@ -26,6 +26,8 @@ BINARY_LENGTH = b"inference-header-content-length"
 
 QUEUE = 2_048
 QUEUE_BYTES = 32 << 20
+MAX_BODY = 4 << 20
+"""Largest body that is copied while it is streamed."""
 WORKERS = 2
 SECONDS = 10.0
 PAUSE_SECONDS = 0.25
@@ -47,10 +49,21 @@ class Exchange:
     shadow: bool = False
     """Whether it was a copy, so that no client has seen the answer."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of both bodies."""
-        return len(self.request.body or b"") + len(self.answer.body or b"")
+    def bodies(self) -> tuple[bytes, bytes] | None:
+        """Return both bodies, None if one of them was streamed and too long to be copied."""
+        request, answer = (_body(message) for message in (self.request, self.answer))
+        return None if request is None or answer is None else (request, answer)
+
+
+def copy_streams(request: Request, answer: Answer | None = None) -> None:
+    """Let a body that is streamed be copied where it is to be logged; call it before the stream begins."""
+    message = request if answer is None else answer
+    if message.body is None and message.copy is None and is_logged(request):
+        message.copy = Copy(MAX_BODY)
+
+
+def _body(message: Request | Answer) -> bytes | None:
+    return message.copy.whole() if message.body is None and message.copy is not None else message.body
 
 
 def is_logged(request: Request) -> bool:
@@ -67,7 +80,7 @@ class PayloadLogger:
         self._host = f"{host}:{port}".encode()
         self._source = source
         self._clock = clock
-        self._waiting: deque[Exchange] = deque()
+        self._waiting: deque[tuple[Exchange, tuple[bytes, bytes]]] = deque()
         self._bytes = 0
         self._sending = 0
         self._wake = asyncio.Event()
@@ -78,14 +91,16 @@ class PayloadLogger:
         """Take an exchange, if it is one to be logged and there is room for it."""
         if exchange.answer.status != 200 or not is_logged(exchange.request):
             return
-        if exchange.request.body is None or exchange.answer.body is None:
+        if (bodies := exchange.bodies()) is None:
             self.counts["dropped_large"] += 1
-        elif len(self._waiting) >= QUEUE or self._bytes + exchange.size > QUEUE_BYTES:
+            return
+        size = len(bodies[0]) + len(bodies[1])
+        if len(self._waiting) >= QUEUE or self._bytes + size > QUEUE_BYTES:
             self.counts["dropped_queue_full"] += 1
-        else:
-            self._waiting.append(exchange)
-            self._bytes += exchange.size
-            self._wake.set()
+            return
+        self._waiting.append((exchange, bodies))
+        self._bytes += size
+        self._wake.set()
 
     async def close(self) -> None:
         """Send what waits for at most `FLUSH_SECONDS`, and count the rest."""
@@ -102,17 +117,16 @@ class PayloadLogger:
             while not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            exchange = self._waiting.popleft()
-            self._bytes -= exchange.size
+            exchange, bodies = self._waiting.popleft()
+            self._bytes -= len(bodies[0]) + len(bodies[1])
             self._sending += 1
             try:
-                self.counts[await self._deliver(exchange)] += 1
+                self.counts[await self._deliver(self._requests(exchange, *bodies))] += 1
             finally:
                 self._sending -= 1
 
-    async def _deliver(self, exchange: Exchange) -> str:
+    async def _deliver(self, requests: tuple[Request, Request]) -> str:
         """Return how it went; a service that is away is waited for, and told the same id again."""
-        requests = self._requests(exchange)
         while True:
             try:
                 statuses = [await self._post(request) for request in requests]
@@ -132,7 +146,7 @@ class PayloadLogger:
         self._upstream.release(connection)
         return answer.status
 
-    def _requests(self, exchange: Exchange) -> tuple[Request, Request]:
+    def _requests(self, exchange: Exchange, asked: bytes, answered: bytes) -> tuple[Request, Request]:
         identity, moment = str(uuid.uuid4()), self._clock()
         extensions = {
             "inferenceservicename": exchange.model,
@@ -144,12 +158,10 @@ class PayloadLogger:
         if exchange.shadow:
             extensions["shadow"] = "true"
 
-        def event(kind: str, body: bytes | None, headers: Headers) -> Request:
+        def event(kind: str, body: bytes, headers: Headers) -> Request:
             content_type = _header(headers, b"content-type") or b"application/json"
             attributes, data = to_binary(
-                CloudEvent(
-                    identity, self._source, kind, body or b"", content_type.decode("latin-1"), moment, None, extensions
-                )
+                CloudEvent(identity, self._source, kind, body, content_type.decode("latin-1"), moment, None, extensions)
             )
             sent = [(name.encode(), value.encode("latin-1")) for name, value in attributes.items()]
             if (length := _header(headers, BINARY_LENGTH)) is not None:
@@ -157,8 +169,8 @@ class PayloadLogger:
             return Request(Channel(_NO_SOCKET), b"POST", b"/", [(b"host", self._host), *sent], data)
 
         return (
-            event(REQUEST_TYPE, exchange.request.body, exchange.request.headers),
-            event(RESPONSE_TYPE, exchange.answer.body, exchange.answer.headers),
+            event(REQUEST_TYPE, asked, exchange.request.headers),
+            event(RESPONSE_TYPE, answered, exchange.answer.headers),
         )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from vigil.runtime.splitter.http import SHADOW_HEADER, Answer, Request
-from vigil.runtime.splitter.payloads import Exchange, PayloadLogger
+from vigil.runtime.splitter.payloads import Exchange, PayloadLogger, copy_streams
 from vigil.runtime.splitter.routes import Target
 from vigil.runtime.splitter.upstream import Broken, NotSent
 
@@ -58,6 +58,8 @@ class Mirror:
         try:
             async with asyncio.timeout(SECONDS):
                 connection, answer = await self._target.upstream.exchange(request, _EXTRA)
+                if self._payloads is not None:
+                    copy_streams(request, answer)
                 await _read_to_end(answer)
         except TimeoutError:
             return "timeout"
@@ -72,5 +74,6 @@ class Mirror:
 
 
 async def _read_to_end(answer: Answer) -> None:
-    while answer.body is None and await answer.channel.read():
-        pass
+    while answer.body is None and (content := await answer.channel.read()):
+        if answer.copy is not None:
+            answer.copy.add(content)

@@ -14,7 +14,7 @@ from vigil.runtime.ports import address
 from vigil.runtime.splitter.entity import ENTITY_HEADER, entity_of
 from vigil.runtime.splitter.front import Client, Front, Timing
 from vigil.runtime.splitter.http import Answer, Failure, Headers, Request
-from vigil.runtime.splitter.payloads import Exchange, PayloadLogger
+from vigil.runtime.splitter.payloads import Exchange, PayloadLogger, copy_streams
 from vigil.runtime.splitter.routes import Routes, Target
 from vigil.runtime.splitter.shadow import Mirror, is_mirrored
 from vigil.runtime.splitter.upstream import Broken, Connection, NotSent
@@ -115,6 +115,8 @@ class Splitter:
         target.in_flight += 1
         try:
             seconds = STREAM_SECONDS if request.body is None else ANSWER_SECONDS
+            if self._payloads is not None:
+                copy_streams(request)
             async with asyncio.timeout(seconds):
                 connection, answer = await target.upstream.exchange(request, [])
             await self._relay(target, connection, answer, request, client)
@@ -132,6 +134,8 @@ class Splitter:
         self, target: Target, connection: Connection, answer: Answer, request: Request, client: Client
     ) -> None:
         """Send an answer to the client; one that breaks off cannot be repeated, and ends the client's connection."""
+        if self._payloads is not None:
+            copy_streams(request, answer)
         try:
             await client.relay(answer, [(_REVISION, target.name.encode())], request)
         except Broken as error:

@@ -234,6 +234,8 @@ async def _stream(connection: Connection, request: Request) -> None:
     """Send a body as it arrives. The answer may begin, or even end, before the body does."""
     chunked = request.length is None
     while content := await request.channel.read():
+        if request.copy is not None:
+            request.copy.add(content)
         connection.transport.write(chunk(content) if chunked else content)
         await connection.flow.ready()
     if chunked:
