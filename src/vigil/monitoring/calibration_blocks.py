@@ -10,22 +10,26 @@ from vigil.monitoring.seasons import Floats, Ints, SeasonMatch
 _TIMES = 6
 """Length of a block over the time in which a column forgets itself."""
 
+_DATES = 4
+"""Dates on which a season must have been seen: the mean of an hour seen once holds all that was special in it."""
+
 _STEP = 2
 """Lengths are powers of it, so that few groups of columns are drawn."""
 
 
 def block_lengths(columns: Columns, match: SeasonMatch, most: int) -> dict[str, int]:
     """Return the length of the blocks for each column, 1 where its rows are independent."""
+    cells = match.repeated(columns.time, _DATES)
     lengths = {}
     for name, values in columns.numbers.items():
         gone = np.isnan(values)
-        lengths[name] = max(_length(_ranks(values), match, most), _length(gone.astype(np.float64), match, most))
+        lengths[name] = max(_length(_ranks(values), cells, most), _length(gone.astype(np.float64), cells, most))
     for name, entries in columns.categories.items():
         codes = {entry: k for k, entry in enumerate(sorted({str(entry) for entry in entries}))}
         coded = np.fromiter((codes[str(entry)] for entry in entries), np.int64, len(entries))
         shares = np.bincount(coded) / len(coded)
         largest = np.argsort(shares)[-3:]
-        lengths[name] = max(_length((coded == code).astype(np.float64), match, most) for code in largest)
+        lengths[name] = max(_length((coded == code).astype(np.float64), cells, most) for code in largest)
     return lengths
 
 
@@ -41,8 +45,8 @@ def _ranks(values: Floats) -> Floats:
     return ranks
 
 
-def _length(series: Floats, match: SeasonMatch, most: int) -> int:
-    cells = match.levels[0][1]
+def _length(series: Floats, cells: Ints, most: int) -> int:
+    """Return the length for one series; what its season explains is no memory."""
     counts = np.maximum(np.bincount(cells), 1)
     rest = series - (np.bincount(cells, weights=series) / counts)[cells]
     memory = _memory(rest)

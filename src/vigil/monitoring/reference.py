@@ -24,6 +24,9 @@ SCORE = "score"
 
 _TIME, _CALENDAR = "event_time", "calendar"
 
+_OF_THE_TIME = ("is_weekend", "is_night")
+"""Features of other groups that follow from the event's time as well."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -53,7 +56,7 @@ class Reference:
     def from_bundle(cls, bundle: Bundle) -> Self:
         """Return the reference that a model was sealed with: its features and `score`, without the calendar's.
 
-        The calendar features follow from the event's time: they cannot drift, but leave the reference every month.
+        Those follow from the event's time: they cannot drift, but leave the reference every month.
         """
         table = pq.read_table(io.BytesIO(bundle.read(ROWS)))
         schema = FeatureSchema.model_validate(bundle.json(SCHEMA))
@@ -64,7 +67,7 @@ class Reference:
         if missing := [name for name in (*schema.names, SCORE) if name not in numbers]:
             raise ContractError(f"{ROWS} of bundle {bundle.hash} has no column {missing[0]}: train the model again")
         rows = Columns(numbers, {}, _times(table[_TIME])[order])
-        return cls.from_rows(rows, ignore=schema.groups.get(_CALENDAR, ()))
+        return cls.from_rows(rows, ignore={*schema.groups.get(_CALENDAR, ()), *_OF_THE_TIME})
 
 
 def _times(column: pa.ChunkedArray) -> Ints:

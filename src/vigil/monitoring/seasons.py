@@ -89,6 +89,14 @@ class SeasonMatch:
         """Return the seasons of rows at these times."""
         return cls(tuple((level, season_cells(time, level)) for level in _COARSER[season]))
 
+    def repeated(self, time: Ints, dates: int) -> Ints:
+        """Return the cells of the finest season whose parts the rows at `time` show on so many dates on average."""
+        for _, cells in self.levels[:-1]:
+            seen = np.unique(np.stack([cells, time // _DAY]), axis=1)
+            if seen.shape[1] >= dates * len(np.unique(cells)):
+                return cells
+        return self.levels[-1][1]
+
     def weights(self, window: Ints, allowed: NDArray[np.bool_] | None = None) -> Floats:
         """Return weights of the reference rows (mean 1) that give it the seasons of a window at these times.
 

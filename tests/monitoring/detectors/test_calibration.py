@@ -11,7 +11,7 @@ from vigil.monitoring.port import Columns, ColumnTest
 from vigil.monitoring.reference import Reference
 from vigil.monitoring.seasons import Season, SeasonMatch
 
-from .streams import part, site_rows, slow_rows
+from .streams import DAY, HOUR, MINUTE, part, site_rows, slow_rows
 from .subjects import made, of, with_gaps, with_numbers
 
 ROWS, WINDOW = 4_000, 200
@@ -119,6 +119,14 @@ def test_a_window_that_the_reference_is_too_small_for_is_refused() -> None:
     rows = slow_rows(np.random.default_rng(12), 300, columns=1, memory=0.0)
     with pytest.raises(ContractError, match="windows of 200 rows need a reference of 400, it has 300"):
         calibrate(made("tabular"), Reference.from_rows(rows), 200, seed=0)
+
+
+def test_one_week_does_not_hide_the_memory_of_its_days() -> None:
+    generator = np.random.default_rng(14)
+    time = np.arange(0, 7 * DAY, 5 * MINUTE, dtype=np.int64)
+    special = generator.normal(size=7 * 24)[time // HOUR] + generator.normal(size=len(time))
+    match = SeasonMatch.of(time, Season.WEEKDAY_HOUR)
+    assert block_lengths(Columns({"x": special}, {}, time), match, most=500)["x"] >= 32
 
 
 def test_blocks_are_as_long_as_a_column_remembers() -> None:
