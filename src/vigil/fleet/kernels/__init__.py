@@ -1,0 +1,1 @@
+"""Compiled code of the fleet: arrays in, arrays out."""
