@@ -26,9 +26,7 @@ PLAN = Plan(
     minimum_samples=30,
     watch_seconds=2,
     detector=False,
-    evidence=EvidenceSettings(
-        errors=Tolerance(ratio=2, margin=0.1), latency=Tolerance(ratio=2, margin=0.3), latency_factor=3
-    ),
+    evidence=EvidenceSettings(errors=Tolerance(ratio=2, margin=0.1), latency=Tolerance(ratio=2, margin=0.3)),
 )
 """Quick, tolerant, and without the detector service: stand-ins decide nothing."""
 

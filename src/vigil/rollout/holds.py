@@ -64,6 +64,8 @@ def _registry(turn: Turn) -> Iterator[tuple[HoldKind, str]]:
             HoldKind.REGISTRY,
             (f"version {seen.production} was made production meanwhile ({seen.by}): abort this rollout, or undo that"),
         )
+    elif seen is not None and seen.production == spec.candidate.version:
+        return  # a refusal that came before does not matter any more
     elif turn.status.phase is Phase.PROMOTING and HoldKind.REGISTRY in turn.seen.gone:
         yield HoldKind.REGISTRY, f"the registry does not take the promotion: {turn.seen.gone[HoldKind.REGISTRY]}"
 
