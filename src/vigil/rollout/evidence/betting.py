@@ -19,7 +19,7 @@ from vigil.rollout.evidence.state import Wealth
 EXCESSES = (0.1, 0.3, 1.0, 3.0)
 """Bets on `worse`, by how much more often than tolerated they expect an outcome."""
 
-REACHES = (0.2, 0.5, 1.2, 3.0)
+REACHES = (0.2, 0.4, 0.8, 1.6)
 """Bets on `fine`, by what an outcome costs where the other arm is large."""
 
 MAX_GROWTH = 1.0
