@@ -83,14 +83,13 @@ def test_a_run_that_fails_or_whose_process_is_killed_is_on_record_with_the_reaso
 @pytest.mark.parametrize(
     ("decision", "outcome"),
     [
-        ("promote", {"version": "1", "reason": "", "followed_by": "nothing: card_fraud has no version in production"}),
+        ("promote", {"version": "7", "reason": "", "followed_by": "nothing: card_fraud has no version in production"}),
         ("reject", {"version": None, "reason": "the gates rejected the candidate: precision fell", "followed_by": ""}),
     ],
 )
 def test_what_the_gates_said_and_what_was_registered_is_the_outcome(
-    judging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decision: str, outcome: dict[str, str | None]
+    judging: Path, tmp_path: Path, decision: str, outcome: dict[str, str | None]
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     settings = Settings(home=tmp_path / "home")
     rules = ModelRules(pipeline=str(judging), parameters={"decision": decision})
     told = RerunSettings(launcher=LauncherKind.LOCAL, defaults=rules, poll_seconds=0.1)

@@ -8,8 +8,8 @@ import pytest
 
 from tests.orchestration.kubeflow_server import Fault, KubeflowServer
 from tests.rerun.conftest import Hire
-from tests.rerun.steps import register
 from tests.rerun.verdicts import verdict
+from tests.rerun.versions import register
 from vigil.clock import ManualClock
 from vigil.monitoring.verdicts import Cause
 from vigil.registry.registry import Registry

@@ -24,12 +24,7 @@ REQUEST, STARTED, LOCK, LOG = "request.json", "started.json", "lock", "process.l
 _PATIENCE = 60.0
 """Seconds until the process of a run has to say that it has begun."""
 
-_STAGES = {
-    RunOutcome.RUNNING: Stage.RUNNING,
-    RunOutcome.SUCCEEDED: Stage.SUCCEEDED,
-    RunOutcome.FAILED: Stage.FAILED,
-    RunOutcome.STOPPED: Stage.CANCELED,
-}
+_STAGES = {RunOutcome.SUCCEEDED: Stage.SUCCEEDED, RunOutcome.FAILED: Stage.FAILED}
 
 
 @dataclass
@@ -45,9 +40,10 @@ class Here:
         for child in self._children:
             child.poll()
         folder = self._folder(rerun)
-        if (folder / STARTED).exists():
-            return _seen(folder, is_alive=_is_held(folder / LOCK))
-        return Seen(str(rerun.run), str(folder), Stage.RUNNING) if _is_held(folder / LOCK) else None
+        if _is_held(folder / LOCK):
+            where = _run_folder(folder) if (folder / STARTED).exists() else folder
+            return Seen(where.name, str(where), Stage.RUNNING)
+        return _over(folder) if (folder / STARTED).exists() else None
 
     def others(self, _: Rerun) -> str | None:
         """Return None: what else runs here is in the journal, or was started by hand in a terminal."""
@@ -101,15 +97,14 @@ class Here:
         raise Unavailable(f"the process of {rerun.run} has not begun after {_PATIENCE:.0f} s")
 
 
-def _seen(folder: Path, *, is_alive: bool) -> Seen:
+def _over(folder: Path) -> Seen:
+    """Return how a run ended whose process is gone."""
     run_folder = _run_folder(folder)
     if not run_folder.is_dir():
         return Seen(run_folder.name, str(run_folder), Stage.FAILED, "the folder of the run is gone")
     run = open_run(run_folder)
-    stage = _STAGES[run.outcome]
+    stage = _STAGES.get(run.outcome, Stage.CANCELED)
     error = f"{run.failure.step or 'kfp'}: {run.failure.message}" if run.failure else ""
-    if stage is Stage.RUNNING and not is_alive:
-        stage = Stage.CANCELED
     if stage is Stage.CANCELED:
         error = "the run was stopped, or its process was killed"
     return Seen(run_folder.name, str(run_folder), stage, error)
@@ -120,18 +115,13 @@ def _run_folder(folder: Path) -> Path:
 
 
 def _outcome(run: LocalRun) -> Outcome:
-    keys = {one.step.key for one in run.steps}
-    registered = run.step("register-model").outputs.artifacts.get("registered") if "register-model" in keys else None
-    if registered is not None:
-        from vigil.training.register import read_registration
-
-        found = read_registration(registered.path)
-        return Outcome(version=found.version, bundle=found.bundle, feature_state=found.feature_state_uri)
-    if "apply-gates" in keys:
-        from vigil.training.gates import read_verdicts
-
-        verdicts = read_verdicts(run.step("apply-gates").outputs.artifacts["verdicts"].path)
-        return Outcome(reason=f"the gates rejected the candidate: {verdicts.summary}")
+    """Return what the steps say of what they made: the same that Kubeflow shows of it."""
+    made = {name: one.metadata for step in run.steps for name, one in step.outputs.artifacts.items()}
+    if "registered" in made:
+        found = made["registered"]
+        return Outcome(version=found["version"], bundle=found["bundle"], feature_state=found["feature_state_uri"])
+    if "verdicts" in made:
+        return Outcome(reason=f"the gates rejected the candidate: {made['verdicts']['summary']}")
     return Outcome(reason="the pipeline registers nothing")
 
 
