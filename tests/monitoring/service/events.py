@@ -81,6 +81,21 @@ def verdict(name: str, is_fraud: bool) -> list[CloudEvent]:
     return [event(REQUEST, f"v-{name}", {"events": [told]}), event(RESPONSE, f"v-{name}", answer)]
 
 
+def silence(metric: str) -> list[CloudEvent]:
+    """Return the exchange of a silent feed told to `/events`."""
+    told = {
+        "kind": "feed_silence",
+        "event_id": f"s-{metric}",
+        "event_time": START.isoformat(),
+        "site_id": "S1",
+        "metric": metric,
+        "expected_every_seconds": 60,
+        "silent_seconds": 5400,
+    }
+    answer = {"accepted": 0, "duplicates": 0, "unused": 1}
+    return [event(REQUEST, f"s-{metric}", {"events": [told]}), event(RESPONSE, f"s-{metric}", answer)]
+
+
 def exchange_v2(identity: str, names: list[str], scores: list[float], binary: bool = False) -> list[CloudEvent]:
     """Return request and answer of V2, the score as a raw tensor if `binary`."""
     rows = len(names)

@@ -35,7 +35,7 @@ def scored(process: Process) -> int:
     return sum(slot.arms["m-v1"].scored for slot in slots(process) if slot.arms)
 
 
-def test_after_sigkill_it_goes_on_counts_what_it_lost_and_changes_no_closed_slot(process: Process) -> None:
+def test_after_sigkill_it_counts_what_it_lost_and_after_sigterm_it_has_lost_nothing(process: Process) -> None:
     process.start().wait_until_ready()
     for number in range(10):
         process.send(decided(f"a{number}", 0.9))
@@ -53,15 +53,11 @@ def test_after_sigkill_it_goes_on_counts_what_it_lost_and_changes_no_closed_slot
     process.wait(lambda: scored(process) == 11)
     assert process.metric(DUPLICATES) == 2
     process.wait(lambda: sum(slot.arms["m-v1"].judged for slot in slots(process) if slot.arms) == 1)
-
-
-def test_sigterm_works_off_what_was_accepted_and_the_next_start_knows_it(process: Process) -> None:
-    process.start().wait_until_ready()
     for number in range(100):
-        process.send(decided(f"a{number}"))
+        process.send(decided(f"b{number}"))
     assert process.stop() == 0
     process.start().wait_until_ready()
-    process.wait(lambda: scored(process) == 100)
+    process.wait(lambda: scored(process) == 111)
     assert process.metric(LOST) == 0
 
 
@@ -86,14 +82,8 @@ def vigil(process: Process, *arguments: str) -> Result:
     return CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
 
 
-WRONG = [("watch: {window_row: 3}", "watch.window_row"), ("- 1", "monitor.yaml")]
-
-
-@pytest.mark.parametrize(("config", "message"), WRONG)
-def test_a_wrong_configuration_ends_it_with_the_status_that_no_restart_cures(
-    process: Process, config: str, message: str
-) -> None:
-    Path(process.flags[1]).write_text(config)
+def test_a_wrong_configuration_ends_it_with_the_status_that_no_restart_cures(process: Process) -> None:
+    Path(process.flags[1]).write_text("watch: {window_row: 3}")
     process.start()
     assert process.process.wait(timeout=60) == 78
-    assert message in (process.home / "out").read_text()
+    assert "watch.window_row" in (process.home / "out").read_text()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from tests.monitoring.service.events import MODEL, START, decided, decision, exchange, instance, verdict
+from tests.monitoring.service.events import MODEL, START, decided, decision, exchange, instance, silence, verdict
 from tests.monitoring.service.stage import BEGIN, Running, in_loop, running, until
 from vigil.clock import ManualClock, from_micros
 from vigil.contracts.cloud_events import CloudEvent, read_event
 from vigil.errors import ContractError
+from vigil.monitoring.cause import Fact
 from vigil.monitoring.samples import LabelBatch, PairCounts, ScoredBatch, Served
 from vigil.monitoring.service.making import check_watches
 from vigil.monitoring.service.settings import ServiceSettings, load_service_settings
@@ -35,6 +36,7 @@ class HighScores:
     def __init__(self, served: Served) -> None:
         self.served, self.batches, self.verdicts = served, list[ScoredBatch](), list[LabelBatch]()
         self.pairs: list[PairCounts | None] = []
+        self.facts: list[str] = []
         self.rows, self.since, self.now = 0, 0, 0
         self.made.append(self)
 
@@ -52,6 +54,9 @@ class HighScores:
 
     def compare(self, pairs: PairCounts | None) -> None:
         self.pairs.append(pairs)
+
+    def note(self, facts: Sequence[Fact]) -> None:
+        self.facts = [fact.statement for fact in facts]
 
     def status(self) -> WatchStatus:
         one = self.served
@@ -168,7 +173,7 @@ def test_a_watch_gets_rows_with_event_time_site_fields_levels_and_the_features_o
 async def _check_rest(home: Path) -> None:
     async with running(home, make) as stage:
         await stage.send([*decided("a", 0.9, **facts()), *decided("a", 0.1, revision="m-v2", shadow=True, **facts())])
-        await stage.send(verdict("a", True))
+        await stage.send([*verdict("a", True), *silence("till")])
         await stage.slots()
         stage.clock.advance(timedelta(seconds=30))
         live, shadow = sorted(HighScores.made, key=lambda watch: watch.served.revision)
@@ -176,6 +181,7 @@ async def _check_rest(home: Path) -> None:
         assert [list(batch.event_ids) for batch in live.verdicts] == [["a"]]
         assert live.verdicts[0].is_fraud.tolist() == [True]
         assert (shadow.served.shadow, shadow.batches[0].served.shadow) == (False, True)
+        assert live.facts == ["nothing came from till of S1 for 1.5 hours"]
         (told,) = [pairs for pairs in shadow.pairs if pairs]
         assert (told.pairs, told.only_production_flagged) == (1, 1)
 

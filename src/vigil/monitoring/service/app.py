@@ -83,7 +83,6 @@ class Service:
     async def _work(self) -> None:
         run = asyncio.get_running_loop().run_in_executor
         await run(self._thread, self._engine.restore, self._accepted.value)
-        self._ready = True
         while True:
             chunk = self._chunk()
             complete = chunk[-1].at if self._waiting else self._clock().timestamp()
@@ -91,6 +90,7 @@ class Service:
                 self._outbox.wake()
                 _log.info("told", extra={"events": [f"{event.type} {event.subject}" for event in events]})
             self._oldest = 0.0
+            self._ready = True  # what was taken up is published with the first round
             if self._closing and not self._waiting:
                 await run(self._thread, self._engine.save)
                 return

@@ -56,7 +56,7 @@ class Engine:
         self._counts: Counter[str] = Counter()
         self._worked_off = 0
         self._until = -1
-        self._reviewed = self._saved = clock().timestamp()
+        self._reviewed, self._saved = 0.0, clock().timestamp()
         self._statuses: tuple[WatchStatus, ...] = ()
 
     def restore(self, accepted: int) -> None:
@@ -136,9 +136,11 @@ class Engine:
         self._rows[served.model, served.revision, "shadow" if served.shadow else "live"] += len(marks)
 
     def _judge(self, told: Told, at: float, verdicts: dict[str, list[Judgement]]) -> None:
+        model = self._models.get(told.service, told.service)
+        if told.silences:
+            self._watches.note(model, told.silences)
         if not told.judgements:
             return
-        model = self._models.get(told.service, told.service)
         self._counts["verdicts"] += len(told.judgements)
         self._book(model).judged(told.judgements, at)
         verdicts.setdefault(model, []).extend(told.judgements)

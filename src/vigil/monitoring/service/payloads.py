@@ -14,7 +14,7 @@ import orjson
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from vigil.clock import to_micros
-from vigil.contracts.events import Transaction
+from vigil.contracts.events import FeedSilence, Transaction, Verdict
 from vigil.monitoring.samples import Served
 from vigil.monitoring.service.pairing import Pair, Received
 
@@ -62,6 +62,15 @@ class Judgement:
     is_fraud: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A feed from which nothing came in time."""
+
+    site: str
+    metric: str
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Told:
     """What a pair says."""
@@ -72,6 +81,7 @@ class Told:
     """None where the pair holds verdicts."""
     rows: Sequence[Row] = ()
     judgements: Sequence[Judgement] = ()
+    silences: Sequence[Silence] = ()
 
 
 def read_pair(pair: Pair) -> Told:
@@ -79,7 +89,7 @@ def read_pair(pair: Pair) -> Told:
     service = pair.request.event.extensions.get("inferenceservicename", "")
     request, raw = _document(pair.request)
     if "events" in request:
-        return Told(service, None, judgements=_judgements(request["events"]))
+        return _read_events(service, request["events"])
     response, raw_answer = _document(pair.response)
     try:
         if "instances" in request:
@@ -207,18 +217,21 @@ def _flat(data: Sequence[Any]) -> list[Any]:
     return [item for part in data for item in (part if isinstance(part, list) else [part])]
 
 
-def _judgements(events: object) -> list[Judgement]:
-    """Return the verdicts among the events of a request to `/events`."""
+def _read_events(service: str, events: object) -> Told:
+    """Return the verdicts and the silent feeds among the events of a request to `/events`."""
     if not isinstance(events, list):
         raise Unreadable("unreadable", "events is no list")
+    judgements, silences = [], []
     try:
-        return [
-            Judgement(str(event["transaction_id"]), _micros(event["event_time"]), bool(event["is_fraud"]))
-            for event in events
-            if event.get("kind") == "verdict"
-        ]
-    except (KeyError, AttributeError, TypeError) as error:
-        raise Unreadable("unreadable", f"a verdict lacks {error}") from error
+        for event in events:
+            if event.get("kind") == Verdict.kind:
+                known_at = _micros(event["event_time"])
+                judgements.append(Judgement(str(event["transaction_id"]), known_at, bool(event["is_fraud"])))
+            elif event.get("kind") == FeedSilence.kind:
+                silences.append(Silence(str(event["site_id"]), str(event["metric"]), float(event["silent_seconds"])))
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise Unreadable("unreadable", f"an event lacks {error}") from error
+    return Told(service, None, judgements=judgements, silences=silences)
 
 
 def _micros(value: object) -> int:

@@ -1,9 +1,11 @@
 """The watch over a bundle without a reference: counts, and never an alarm."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from vigil.clock import from_micros
+from vigil.monitoring.cause import Fact
 from vigil.monitoring.samples import LabelBatch, PairCounts, ScoredBatch, Served
 from vigil.monitoring.verdicts import State, WatchStatus
 
@@ -32,6 +34,9 @@ class PlainWatch:
 
     def compare(self, pairs: PairCounts | None) -> None:
         """Ignore other revisions: no cause is looked for."""
+
+    def note(self, facts: Sequence[Fact]) -> None:
+        """Ignore facts, for the same reason."""
 
     def status(self) -> WatchStatus:
         """Return the counts."""

@@ -1,8 +1,9 @@
 """What the service asks of a watch over one revision, and of whoever makes one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from vigil.monitoring.cause import Fact
 from vigil.monitoring.samples import LabelBatch, PairCounts, ScoredBatch, Served
 from vigil.monitoring.verdicts import WatchStatus
 from vigil.registry.bundle import Bundle
@@ -25,6 +26,10 @@ class WatchOver(Protocol):
 
     def compare(self, pairs: PairCounts | None) -> object:
         """Know how this revision, as the candidate, and another one judged the same events lately."""
+        ...
+
+    def note(self, facts: Sequence[Fact]) -> object:
+        """Know what others have found about the data; it replaces what was noted before."""
         ...
 
     def status(self) -> WatchStatus:

@@ -28,6 +28,7 @@ class ServiceSettings(BaseModel):
     compared_seconds: float = Field(
         default=3_600.0, gt=0, description="for how long pairs of revisions count when the cause of a change is sought"
     )
+    silence_hours: float = Field(default=24.0, gt=0, description="for how long a silent feed counts as a cause")
     awaited_verdicts: int = Field(
         default=50_000, ge=1, description="flagged decisions of a model that wait for their verdicts"
     )

@@ -12,9 +12,10 @@ import orjson
 from vigil.clock import SECOND, Clock
 from vigil.contracts.cloud_events import CloudEvent, new_event
 from vigil.errors import ContractError
+from vigil.monitoring.cause import Fact
 from vigil.monitoring.samples import LabelBatch, PairCounts, ScoredBatch, Served
 from vigil.monitoring.service.bundles import Bundles, KnownBundle
-from vigil.monitoring.service.payloads import FIELDS, Judgement, Row
+from vigil.monitoring.service.payloads import FIELDS, Judgement, Row, Silence
 from vigil.monitoring.service.port import MakeWatch, WatchOver
 from vigil.monitoring.service.settings import ServiceSettings
 from vigil.monitoring.verdicts import DRIFT_ENDED_EVENT, DRIFT_EVENT, DriftVerdict, State, WatchStatus
@@ -46,6 +47,8 @@ class Watches:
         self._watched: OrderedDict[Served, _Watched] = OrderedDict()
         self._left: dict[str, dict[str, Any]] = {}
         """States of a service before this one, by key, until their revision is served again."""
+        self._facts: dict[str, dict[tuple[str, str], tuple[float, Fact]]] = {}
+        """Silent feeds by model, site and metric, and when they were told."""
 
     def names(self, served: Served) -> tuple[str, ...]:
         """Return the names of the features, empty while the bundle is unknown."""
@@ -82,6 +85,20 @@ class Watches:
             if served.model == model:
                 own = [counts for name, counts in pairs.items() if name.startswith(f"{served.revision}|")]
                 watched.watch.compare(max(own, key=lambda counts: counts.pairs, default=None))
+
+    def note(self, model: str, silences: Sequence[Silence]) -> None:
+        """Tell the watches of a model which feeds are silent; each is remembered for a while."""
+        now, facts = self._now(), self._facts.setdefault(model, {})
+        for silence in silences:
+            hours = silence.seconds / 3600
+            statement = f"nothing came from {silence.metric} of {silence.site} for {hours:.1f} hours"
+            fact = Fact(kind="silent", subject=silence.metric, statement=statement, site=silence.site)
+            facts[silence.site, silence.metric] = (now, fact)
+        oldest = now - 3600 * self._settings.silence_hours
+        self._facts[model] = {key: told for key, told in facts.items() if told[0] >= oldest}
+        for served, watched in self._watched.items():
+            if served.model == model:
+                watched.watch.note(self._noted(model))
 
     def labels(self, model: str, judgements: Sequence[Judgement]) -> None:
         """Hand verdicts to all watches of a model."""
@@ -136,10 +153,15 @@ class Watches:
         watched = _Watched(self._make(served, known.bundle, self._settings.watch_of(served.model)))
         if (left := self._left.pop(_key(served), None)) is not None:
             self._take_up(watched, left, served)
+        if facts := self._noted(served.model):
+            watched.watch.note(facts)
         self._watched[served] = watched
         if len(self._watched) > self._settings.watched_revisions:
             self._watched.popitem(last=False)
         return watched
+
+    def _noted(self, model: str) -> list[Fact]:
+        return [fact for _, fact in self._facts.get(model, {}).values()]
 
     @staticmethod
     def _take_up(watched: _Watched, left: dict[str, Any], served: Served) -> None:
