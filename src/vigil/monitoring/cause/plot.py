@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vigil.clock import from_micros
+from vigil.clock import DAY
 from vigil.figures import MUTED, SERIES, figure_png
 from vigil.monitoring.cause.findings import Findings, FloatArray
 
@@ -24,6 +24,7 @@ def draw_evidence(findings: Findings, title: str, path: Path) -> Path:
         grid = figure.add_gridspec(2, max(len(panels), 1), height_ratios=(3, 2))
         for k, (name, before, after) in enumerate(panels):
             _draw_column(figure.add_subplot(grid[0, k]), name, before, after)
+        figure.axes[0].legend(loc="upper right")
         _draw_path(figure.add_subplot(grid[1, :]), findings)
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def _draw_column(axes: Axes, name: str, before: FloatArray, after: FloatArray) -
     together = np.concatenate([before, after])
     low, high = np.quantile(together, [0.002, 0.998])
     is_wide = low > 0 and high > 50 * low
-    edges = np.geomspace(low, high, _BINS) if is_wide else np.linspace(low, max(high, low + 1e-9), _BINS)
+    edges = (np.geomspace(low, high, _BINS) if is_wide else np.linspace(low, max(high, low + 1e-9), _BINS)).tolist()
     for values, label, color in ((before, "reference", MUTED), (after, "since the change", SERIES[1])):
         weights = np.full(len(values), 1 / len(values))
         clipped = np.clip(values, low, high)
@@ -54,12 +55,11 @@ def _draw_column(axes: Axes, name: str, before: FloatArray, after: FloatArray) -
         axes.set_xscale("log")
     axes.set_title(name)
     axes.set_ylabel("share of rows")
-    axes.legend(loc="upper right")
 
 
 def _draw_path(axes: Axes, findings: Findings) -> None:
-    moments = [from_micros(time) for time, _ in findings.path]
-    axes.step(moments, [strength for _, strength in findings.path], where="post", color=SERIES[0])
-    axes.axvline(from_micros(findings.first_seen), color=SERIES[4], linewidth=1.0, linestyle="--")
+    moments = np.array([time for time, _ in findings.path], dtype="datetime64[us]")
+    axes.step(moments, np.array([strength for _, strength in findings.path]), where="post", color=SERIES[0])
+    axes.axvline(findings.first_seen / DAY, color=SERIES[4], linewidth=1.0, linestyle="--")
     axes.set_title("evidence against no change (log10, all that is watched together); dashed: the change began")
     axes.set_ylabel("log10")

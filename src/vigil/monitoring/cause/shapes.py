@@ -51,11 +51,13 @@ def find_unit(column: str, before: FloatArray, after: FloatArray) -> Unit | None
     ratios = np.log(np.quantile(new, _QUANTILES)) - np.log(np.quantile(old, _QUANTILES))
     found, spread = float(np.median(ratios)), float(np.std(ratios))
     error = 1.25 * float(np.std(np.log(new))) / np.sqrt(len(new))
-    for factor, name in FACTORS.items():
-        for signed in (np.log(factor), -np.log(factor)):
-            if _meets(found - signed, spread, error, factor):
-                return Unit(column, float(np.exp(signed)), float(np.exp(found)), name)
-    return None
+    met = [
+        Unit(column, factor**sign_of, float(np.exp(found)), name)
+        for factor, name in FACTORS.items()
+        for sign_of in (1, -1)
+        if _meets(found - sign_of * np.log(factor), spread, error, factor)
+    ]
+    return min(met, key=lambda unit: abs(found - np.log(unit.factor)), default=None)
 
 
 def _meets(distance: float, spread: float, error: float, factor: float) -> bool:

@@ -20,7 +20,9 @@ LEAST_ROWS = 100
 _WEEK_EPOCH = 4 * DAY
 _PRIOR_DAYS = 10.0
 _SLOW = 20.0
-"""Times the expected variance of days from which a column is slow: its days resemble each other for a week."""
+"""Times the expected variance of days from which a column is slow."""
+_UNSURE = 2.5
+"""Times the variance of a slow column's days that is reckoned with: a few days that are alike tell too little."""
 _LARGEST = 4.0
 
 
@@ -46,8 +48,8 @@ class Baseline:
     """(2C,): variance of one row's level and width, bursts of an entity included."""
     day_variance: FloatArray
     """(2C,): variance of what whole days have in common."""
-    memory: FloatArray
-    """(2C,): days after which what whole days have in common is forgotten."""
+    is_slow: NDArray[np.bool_]
+    """(2C,): whether days differ so much that only a whole day is one observation."""
     start_variance: FloatArray
     """(2C,): variance of the reference's own error."""
     width: FloatArray
@@ -105,7 +107,7 @@ def fit_baseline(columns: Mapping[str, FloatArray], time: IntArray, day_effect: 
         spread=spread,
         variance=noise[0],
         day_variance=noise[1],
-        memory=np.where(noise[1] > _SLOW * day_effect**2, 7.0, 2.0),
+        is_slow=noise[1] > _SLOW * day_effect**2,
         start_variance=noise[2],
         width=width,
         slope=noise[3],
@@ -184,7 +186,7 @@ def _noise(
     found = excess.sum(axis=0) / np.maximum(many - 1, 1)
     prior = day_effect**2
     day = np.maximum((_PRIOR_DAYS * prior + many * np.maximum(found, 0.0)) / (_PRIOR_DAYS + many), prior)
-    day = np.where(day > _SLOW * prior, 2 * day, day)
+    day = np.where(day > _SLOW * prior, _UNSURE * day, day)
     total = np.maximum(counts.sum(axis=0), 1)
     start = row / total + 2 * day / many + 0.01**2
     return row, day, start, _slope(means, usable, day + row / np.maximum(total / many, 1))

@@ -34,6 +34,8 @@ class Columns:
         self.rates = Rates(_ranges(baseline, settings))
         self.guard = np.zeros(2 * len(kinds))
         """What each level detector has to reach beyond the bar, since the reference itself reaches it."""
+        self.held, self.day = np.zeros((2, 2 * len(kinds))), 0
+        """Sum and count of slow columns since the day began."""
         self.recent = np.zeros(2 * len(kinds))
         """Mean score of about the last 250 rows."""
 
@@ -41,7 +43,8 @@ class Columns:
         """Raise the bar of columns whose detectors run high on days of the reference, drawn again and again."""
         order = np.argsort(time, kind="stable")
         level, width = self.baseline.score(values[order], time[order])
-        self.guard = replay(np.concatenate([level, width], axis=1), time[order], self.noise, self._settings)
+        both, slow = np.concatenate([level, width], axis=1), self.baseline.is_slow
+        self.guard = replay(both, time[order], slow, self.noise, self._settings)
 
     def update(self, values: FloatArray, time: IntArray, days: float) -> FloatArray:
         """Judge a window of rows, (n, C), `days` after the last one; return the level of each value.
@@ -51,18 +54,30 @@ class Columns:
         level, width = self.baseline.score(values, time)
         both = np.concatenate([level, width], axis=1)
         count = (~np.isnan(both)).sum(axis=0).astype(np.float64)
-        slow = self.noise.memory > 2
-        watched = np.concatenate([self._watched, self._watched & ~(slow[: len(self.kinds)] | slow[len(self.kinds) :])])
-        mean = np.nansum(both, axis=0) / np.maximum(count, 1)
+        total = np.nansum(both, axis=0)
+        mean = total / np.maximum(count, 1)
         share = 0.9 ** (len(time) / 25)
         self.recent = np.where(count > 0, self.recent * share + mean * (1 - share), self.recent)
-        self.levels.update(mean, np.where(watched, count, 0.0), days, int(time[0]))
+        mean, count = self._whole_days(total, count, int(time[0]) // DAY)
+        self.levels.update(mean, np.where(self._level_watched, count, 0.0), days, int(time[0]))
         self._update_rates(values, days, int(time[0]))
         return level
 
     @property
-    def _watched(self) -> NDArray[np.bool_]:
-        return self._wanted & ~self.baseline.is_rare
+    def _level_watched(self) -> NDArray[np.bool_]:
+        """Which levels and widths are watched, (2C,): of a slow column the level only."""
+        watched = self._wanted & ~self.baseline.is_rare
+        slow = self.baseline.is_slow.reshape(2, -1).any(axis=0)
+        return np.concatenate([watched, watched & ~slow])
+
+    def _whole_days(self, total: FloatArray, count: FloatArray, day: int) -> tuple[FloatArray, FloatArray]:
+        """Return mean and count of what is to be judged now: a slow column waits for the end of the day."""
+        slow = self.baseline.is_slow
+        over = slow & (day != self.day)
+        due = np.where(slow, np.where(over, self.held, 0.0), np.stack([total, count]))
+        self.held = np.where(over, 0.0, self.held) + np.where(slow, np.stack([total, count]), 0.0)
+        self.day = day
+        return due[0] / np.maximum(due[1], 1), due[1]
 
     def _update_rates(self, values: FloatArray, days: float, began: int) -> None:
         vectors = ~np.isnan(values[:, :-1]).all(axis=1) if values.shape[1] > 1 else np.ones(len(values), np.bool_)
@@ -110,19 +125,21 @@ class Columns:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as a JSON document; the baseline is the owner's."""
-        return {"recent": pack(self.recent), "levels": self.levels.snapshot(), "rates": self.rates.snapshot()}
+        held = {"held": pack(self.held), "day": self.day}
+        return held | {"recent": pack(self.recent), "levels": self.levels.snapshot(), "rates": self.rates.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot."""
-        self.recent = unpack(state["recent"])
+        self.recent, self.held, self.day = unpack(state["recent"]), unpack(state["held"]), state["day"]
         self.levels.restore(state["levels"])
         self.rates = Rates.restored(state["rates"])
 
 
 def _noise(baseline: Baseline, settings: WatchSettings) -> Noise:
     wander: FloatArray = np.square(np.maximum(settings.wander_per_day, 2 * np.abs(baseline.slope)))
-    wander = np.maximum(wander, baseline.day_variance / 50 * (baseline.memory > 2))
-    return Noise(baseline.variance, baseline.day_variance, baseline.start_variance, baseline.memory, wander)
+    wander = np.maximum(wander, baseline.day_variance / 50 * baseline.is_slow)
+    memory = np.full(len(wander), settings.day_memory)
+    return Noise(baseline.variance, baseline.day_variance, baseline.start_variance, memory, wander)
 
 
 def _ranges(baseline: Baseline, settings: WatchSettings) -> Range:
@@ -136,7 +153,9 @@ def _ranges(baseline: Baseline, settings: WatchSettings) -> Range:
     )
 
 
-def replay(scores: FloatArray, time: IntArray, noise: Noise, settings: WatchSettings) -> FloatArray:
+def replay(
+    scores: FloatArray, time: IntArray, slow: NDArray[np.bool_], noise: Noise, settings: WatchSettings
+) -> FloatArray:
     """Return by how much each detector exceeds its due on days drawn from its own reference, as a logarithm."""
     day = (time - time[0]) // DAY
     parts = [np.flatnonzero(day == one) for one in np.unique(day)]
@@ -147,11 +166,19 @@ def replay(scores: FloatArray, time: IntArray, noise: Noise, settings: WatchSett
     while windows < _GUARD_WINDOWS:
         rows = scores[parts[int(random.integers(len(parts)))]]
         pieces = max(len(rows) // settings.window_rows, 1)
-        for piece in np.array_split(rows, pieces):
-            count = (~np.isnan(piece)).sum(axis=0).astype(np.float64)
-            mean = np.nansum(piece, axis=0) / np.maximum(count, 1)
+        for k, piece in enumerate(np.array_split(rows, pieces)):
+            mean, count = _mean(piece)
+            if k == pieces - 1:
+                mean, count = np.where(slow, _mean(rows), (mean, count))
+            count = np.where(slow & (k < pieces - 1), 0.0, count)
             highest = np.maximum(highest, levels.update(mean, count, 1 / pieces, 0))
             years += 1 / pieces / YEAR_DAYS
             windows += 1
     excess: FloatArray = highest - np.log(_LUCK * years)
     return np.maximum(excess, 0.0)
+
+
+def _mean(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    count = (~np.isnan(rows)).sum(axis=0).astype(np.float64)
+    mean: FloatArray = np.nansum(rows, axis=0) / np.maximum(count, 1)
+    return mean, count

@@ -56,6 +56,7 @@ class Rates:
         """Evidence since it was last against a change: what tells when one began."""
         self.starts = np.zeros(shape, dtype=np.int64)
         self.yes, self.rows = np.zeros(shape[0]), np.zeros(shape[0])
+        self._years: FloatArray | None = None
 
     def update(self, yes: FloatArray, rows: FloatArray, days: float, began: int) -> FloatArray:
         """Return the logarithm of each e-detector, in years, after a window with `yes` of `rows`."""
@@ -70,13 +71,15 @@ class Rates:
         self.runs = np.where(moved, np.maximum(self.runs, 0) + gain, self.runs)
         share = 0.9 ** (rows / 25)
         self.yes, self.rows = self.yes * share + yes, self.rows * share + rows
+        self._years = None
         return self.log_years()
 
     def log_years(self) -> FloatArray:
         """Return the logarithm of each e-detector: the mean over the rates outside the range."""
-        top = np.maximum(self.logs.max(axis=1), -1e9)
-        total: FloatArray = top + np.log(np.exp(self.logs - top[:, None]).mean(axis=1) + 1e-300)
-        return total
+        if self._years is None:
+            top = np.maximum(self.logs.max(axis=1), -1e9)
+            self._years = top + np.log(np.exp(self.logs - top[:, None]).mean(axis=1) + 1e-300)
+        return self._years
 
     def since(self) -> NDArray[np.int64]:
         """Return for each stream the start of the window with which the evidence began, in microseconds."""
@@ -92,6 +95,7 @@ class Rates:
         """Forget all evidence: what was told is over."""
         self.logs[:] = -np.inf
         self.runs[:] = 0.0
+        self._years = None
 
     def snapshot(self) -> dict[str, Any]:
         """Return state and ranges as a JSON document."""

@@ -21,6 +21,7 @@ class WatchSettings(BaseModel):
     day_effect: float = Field(
         default=0.03, ge=0, description="what is expected of days that differ for no reason, in standard deviations"
     )
+    day_memory: float = Field(default=2.0, gt=0, description="days after which the effect of a day is mostly forgotten")
     wander_per_day: float = Field(
         default=0.005,
         ge=0,

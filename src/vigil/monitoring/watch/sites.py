@@ -3,6 +3,7 @@
 A change at one of many sites is thin in the whole. What breaks at a site breaks grossly, so that a few rows show it.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ class Sites:
                 self._compare(level[chosen], site.last_level)
                 site.add(values[chosen], level[chosen], time[chosen])
                 if self.learned:
-                    site.judge(self._settings.site_rows, self._power())
+                    site.judge(self._settings.site_rows, self._power)
         for site in self.sites.values():
             site.gap += len(sites)
         self.rows += len(sites)
@@ -135,6 +136,7 @@ class Sites:
             self.likeness[0] += np.where(both, previous * level, 0.0).sum(axis=0)
             self.likeness[1] += np.where(both, (level**2 + previous**2) / 2, 0.0).sum(axis=0)
 
+    @cached_property
     def _power(self) -> FloatArray:
         """Return what a row counts in each detector: less if it resembles the last one, nothing if it repeats it."""
         alike = np.clip(self.likeness[0] / np.maximum(self.likeness[1], 1e-9), 0.0, 1.0)
@@ -185,6 +187,7 @@ class Sites:
         """Go on from a snapshot."""
         self.rows, self.learned, self.sites = state["rows"], state["learned"], {}
         self.likeness = unpack(state["likeness"])
+        self.__dict__.pop("_power", None)
         for name, one in state["sites"].items():
             self.sites[name] = SiteWatch(len(self.names))
             self.sites[name].restore(one)
