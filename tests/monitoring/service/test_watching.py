@@ -137,8 +137,8 @@ def names() -> tuple[str, ...]:
     return tuple(found["name"] for found in load_bundle(RELEASE).json("feature_schema.json")["features"])
 
 
-async def drift(stage: Running, score: float, name: str = "a") -> None:
-    await stage.send(decided(name, score, **facts()))
+async def drift(stage: Running, score: float, name: str = "a", **changes: Any) -> None:
+    await stage.send(decided(name, score, **facts(), **changes))
     stage.clock.advance(timedelta(seconds=1))
 
 
@@ -226,6 +226,40 @@ async def _check_alarm(home: Path) -> None:
 
 def test_a_drift_is_told_to_every_sink_once_when_it_begins_and_once_when_it_ends(home: Path) -> None:
     _check_alarm(home)
+
+
+@in_loop
+async def _check_forgotten(home: Path) -> None:
+    async with sink(202) as taker, running(home, make, sinks=taker.url, forgotten_hours=2) as stage:
+        await drift(stage, 0.9)
+        await stage.passes(lambda: len(taker.events) == 1)
+        stage.clock.advance(timedelta(hours=1))
+        await drift(stage, 0.1, "b", revision="m-v2")
+        await stage.passes(lambda: len(HighScores.made) == 2)
+        assert len(await stage.get("/v1/watch")) == 2
+        stage.clock.advance(timedelta(hours=1.5))
+        await stage.passes(lambda: len(taker.events) == 2)
+        assert taker.events[1].type == "vigil.drift.ended"
+        assert [one["revision"] for one in await stage.get("/v1/watch")] == ["m-v2"]
+
+
+def test_a_revision_that_is_served_no_more_is_forgotten_and_its_drift_ends(home: Path) -> None:
+    _check_forgotten(home)
+
+
+@in_loop
+async def _check_refused(home: Path) -> None:
+    def refuse(served: Served, bundle: Bundle, settings: Mapping[str, Any]) -> HighScores:
+        raise ContractError("the reference is damaged")
+
+    async with running(home, refuse) as stage:
+        await drift(stage, 0.9)
+        assert (await stage.slots())[0].arms["m-v1"].scored == 1
+        assert await stage.outcome("unwatched_refused") == 1
+
+
+def test_a_bundle_whose_reference_is_refused_is_counted_and_slots_go_on(home: Path) -> None:
+    _check_refused(home)
 
 
 @in_loop

@@ -33,6 +33,9 @@ class ServiceSettings(BaseModel):
         default=50_000, ge=1, description="flagged decisions of a model that wait for their verdicts"
     )
     watched_revisions: int = Field(default=16, ge=1, description="revisions that are watched: those served last")
+    forgotten_hours: float = Field(
+        default=24.0, gt=0, description="after which a revision without decisions is watched no more"
+    )
     snapshot_seconds: float = Field(default=5.0, gt=0, description="how often the state is written")
     bundle_retry_seconds: float = Field(default=30.0, gt=0, description="how often an unknown bundle is looked for")
     outbox_events: int = Field(default=1_000, ge=1, description="events of ours that may wait for their sinks")

@@ -64,18 +64,20 @@ class Watches:
         if known.schema != served.feature_schema:
             self.counts["wrong_schema"] += len(rows)
             return
-        watched = self._of(replace(served, shadow=False), known)
         try:
+            watched = self._of(replace(served, shadow=False), known)
             watched.watch.add(scored_batch(served, rows, known.names))
         except ContractError as error:
             self.counts["refused"] += len(rows)
             _log.warning("decisions not watched", extra={"revision": served.revision, "cause": str(error)})
-        watched.event_time, watched.arrived = max(row.event_time for row in rows), self._now()
+            return
+        watched.event_time = max(watched.event_time, *(row.event_time for row in rows))
+        watched.arrived = self._now()
 
     def advance(self) -> None:
         """Let event time pass for every revision as the clock does since its last decision."""
         for watched in self._watched.values():
-            if watched.arrived:
+            if watched.event_time:
                 elapsed = max(self._now() - watched.arrived, 0.0)
                 watched.watch.advance(watched.event_time + int(elapsed * SECOND))
 
@@ -114,7 +116,7 @@ class Watches:
 
     def review(self) -> tuple[list[WatchStatus], list[CloudEvent]]:
         """Return how the revisions stand, and an event for each change that began or ended since the last review."""
-        statuses, events = [], []
+        statuses, events = [], self._forget()
         for served in sorted(self._watched, key=lambda served: (served.model, served.revision)):
             watched = self._watched[served]
             statuses.append(status := watched.watch.status())
@@ -127,12 +129,21 @@ class Watches:
                 watched.told = None
         return statuses, events
 
+    def _forget(self) -> list[CloudEvent]:
+        """Watch no more what is served no more, and return an event for each change that ends by that."""
+        oldest = self._now() - 3600 * self._settings.forgotten_hours
+        gone = [served for served, watched in self._watched.items() if watched.arrived < oldest]
+        told = [self._watched.pop(served).told for served in gone]
+        return [self._event(DRIFT_ENDED_EVENT, verdict, f"{verdict.id}-ended") for verdict in told if verdict]
+
     def state(self) -> dict[str, Any]:
         """Return everything that is needed to go on."""
         now = {
             _key(served): {
                 "watch": watched.watch.snapshot(),
                 "told": watched.told.model_dump(mode="json") if watched.told else None,
+                "event_time": watched.event_time,
+                "arrived": watched.arrived,
             }
             for served, watched in self._watched.items()
         }
@@ -140,17 +151,21 @@ class Watches:
 
     def restore(self, state: Mapping[str, dict[str, Any]]) -> None:
         """Go on from a state. A revision whose bundle is unknown now takes up its own when it is served again."""
-        self._left = dict(state)
+        self._left = dict(list(state.items())[-self._settings.watched_revisions :])
         for key in list(self._left):
             served = Served(*orjson.loads(key))
             if (known := self._bundles.find(served.bundle, self._now())) is not None:
-                self._of(served, known)
+                try:
+                    self._of(served, known)
+                except ContractError as error:
+                    _log.warning("not watched", extra={"revision": served.revision, "cause": str(error)})
 
     def _of(self, served: Served, known: KnownBundle) -> _Watched:
         if served in self._watched:
             self._watched.move_to_end(served)
             return self._watched[served]
-        watched = _Watched(self._make(served, known.bundle, self._settings.watch_of(served.model)))
+        made = self._make(served, known.bundle, self._settings.watch_of(served.model))
+        watched = _Watched(made, arrived=self._now())
         if (left := self._left.pop(_key(served), None)) is not None:
             self._take_up(watched, left, served)
         if facts := self._noted(served.model):
@@ -168,6 +183,7 @@ class Watches:
         try:
             watched.watch.restore(left["watch"])
             watched.told = None if left["told"] is None else DriftVerdict.model_validate(left["told"])
+            watched.event_time, watched.arrived = left["event_time"], left["arrived"]
         except (ContractError, ValueError, KeyError) as error:
             _log.warning("a watch begins anew", extra={"revision": served.revision, "cause": str(error)})
 
