@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from vigil.errors import ContractError
+from vigil.errors import ContractError, MissingExtra
 from vigil.settings import load_settings
 
 if TYPE_CHECKING:
@@ -46,8 +46,13 @@ def serve(
     start, 200 for an event that came before or asks for no run, and 429 with Retry-After in cool-down or over budget.
     A run on this machine goes on when the sink stops; the next one watches it further.
     """
+    try:
+        from vigil.rerun.server import run
+    except ModuleNotFoundError as error:
+        if (error.name or "vigil").startswith("vigil"):
+            raise
+        raise MissingExtra(str(error.name), "serve") from error
     from vigil.rerun.opening import open_desk, open_worker
-    from vigil.rerun.server import run
     from vigil.rerun.settings import load_rerun_settings
 
     settings, told = load_settings(), load_rerun_settings(config)

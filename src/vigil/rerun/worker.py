@@ -2,14 +2,14 @@
 
 import contextlib
 import fcntl
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from vigil.clock import Clock, system_clock
+from vigil.contracts.cloud_events import new_event, to_structured
 from vigil.errors import ContractError, Unavailable, VigilError
 from vigil.rerun.journal import Journal
 from vigil.rerun.launcher import Launcher, Seen
@@ -148,8 +148,9 @@ class Worker:
     def _finish(self, rerun: Rerun, stage: Stage, outcome: Outcome) -> None:
         """Record the end and what is to be told of it in one step, then start what follows."""
         ended = rerun.model_copy(update={"stage": stage, "outcome": self._followed(rerun, outcome)})
-        ended = ended.model_copy(update={"ended": self.clock(), "due": None})
-        letters = [(url, finished_event(ended)) for url in self.sinks]
+        now = self.clock()
+        ended = ended.model_copy(update={"ended": now, "due": None})
+        letters = [(url, finished_event(ended, now)) for url in self.sinks]
         values = {name: getattr(ended, name) for name in ("stage", "outcome", "ended", "due")}
         self.journal.change(rerun.asked.event_id, letters, **values)
         _log.info("a rerun is over", extra={"run": rerun.run, "stage": stage, "version": outcome.version or "none"})
@@ -176,20 +177,12 @@ class Worker:
         return self.journal.change(rerun.asked.event_id, **values)
 
 
-def finished_event(rerun: Rerun) -> str:
+def finished_event(rerun: Rerun, at: datetime) -> str:
     """Return the CloudEvent of a run that is over, as structured JSON; the same end has the same id."""
-    return json.dumps(
-        {
-            "specversion": "1.0",
-            "id": f"{run_name(rerun.asked.model, rerun.asked.event_id)}-finished",
-            "source": "/vigil/rerun",
-            "type": FINISHED_EVENT,
-            "subject": rerun.asked.model,
-            "time": rerun.ended.isoformat() if rerun.ended else None,
-            "datacontenttype": "application/json",
-            "data": rerun.model_dump(mode="json"),
-        }
-    )
+    identity = f"{run_name(rerun.asked.model, rerun.asked.event_id)}-finished"
+    content = rerun.model_dump(mode="json")
+    event = new_event(FINISHED_EVENT, "vigil/rerun", content, at, identity, rerun.asked.model)
+    return to_structured(event)[1].decode()
 
 
 @contextlib.contextmanager
