@@ -186,7 +186,10 @@ def _noise(
     found = excess.sum(axis=0) / np.maximum(many - 1, 1)
     prior = day_effect**2
     day = np.maximum((_PRIOR_DAYS * prior + many * np.maximum(found, 0.0)) / (_PRIOR_DAYS + many), prior)
+    day = np.maximum(day, alone * _clumps(scores, days))
     day = np.where(day > _SLOW * prior, _UNSURE * day, day)
+    larger = np.maximum(day, np.roll(day, len(day) // 2))
+    day = np.where(larger > _SLOW * prior, larger, day)
     total = np.maximum(counts.sum(axis=0), 1)
     start = row / total + 2 * day / many + 0.01**2
     return row, day, start, _slope(means, usable, day + row / np.maximum(total / many, 1))
@@ -205,6 +208,20 @@ def _block_means(filled: FloatArray, seen: NDArray[np.bool_], block: IntArray) -
     np.add.at(counts, block, seen)
     np.add.at(sums, block, filled)
     return counts, sums / np.maximum(counts, 1)
+
+
+def _clumps(scores: FloatArray, days: IntArray) -> FloatArray:
+    """Return how much more two rows of a day have the same value than two rows of different days, (columns,)."""
+    clumps = np.zeros(scores.shape[1])
+    for k, column in enumerate(scores.T):
+        value = np.unique(column, return_inverse=True)[1]
+        total, count = len(column), np.bincount(days)
+        each = np.unique(value * (int(days.max()) + 1) + days, return_counts=True)[1]
+        same = ((each**2).sum() - total) / max((count**2).sum() - total, 1)
+        whole = np.bincount(value)
+        other = ((whole**2).sum() - (each**2).sum()) / max(total**2 - (count**2).sum(), 1)
+        clumps[k] = max(same - other, 0.0)
+    return clumps
 
 
 def _burst(filled: FloatArray, seen: NDArray[np.bool_], alone: FloatArray) -> FloatArray:
