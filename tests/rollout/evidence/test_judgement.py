@@ -27,6 +27,13 @@ def test_the_silence_of_one_version_is_no_pass(speaking: str) -> None:
     assert f"0 of at least 200 answers of {silent}" in judgement.statement
 
 
+def test_errors_without_production_beside_them_are_no_pass() -> None:
+    alone = fold_all(only(slot, CANDIDATE) for slot in SLOTS)
+    errors = next(test for test in judge(alone, SETTINGS).tests if test.name == "errors_alone")
+    assert errors.verdict is Verdict.FINE
+    assert judge(alone, SETTINGS).signals[Signal.ERRORS] is Verdict.INCONCLUSIVE
+
+
 @pytest.mark.parametrize("source", ["traffic", "decisions"])
 def test_the_silence_of_one_source_is_no_pass(source: str) -> None:
     judgement = judge(fold_all(slot for slot in SLOTS if slot.source == source), SETTINGS)

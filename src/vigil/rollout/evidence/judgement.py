@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vigil.rollout.evidence.betting import fine_strength, worse_strength
 from vigil.rollout.evidence.settings import EvidenceSettings, Signal
-from vigil.rollout.evidence.signals import TESTS, Test
+from vigil.rollout.evidence.signals import ALONE, TESTS, Test
 from vigil.rollout.evidence.state import Evidence, Samples, Wealth
 
 LOG_10 = log(10)
@@ -101,7 +101,7 @@ def _judge_test(test: Test, wealth: Wealth, settings: EvidenceSettings) -> TestJ
     elif fine >= -log(settings.false_pass):
         verdict = Verdict.FINE
     suspect, other = (wealth.suspect, wealth.suspect_of), (wealth.other, wealth.other_of)
-    mine, theirs = (other, suspect) if test.mirrored else (suspect, other)
+    mine, theirs = (other, suspect) if test.swapped else (suspect, other)
     return TestJudgement(
         name=test.name,
         signal=test.signal,
@@ -132,7 +132,7 @@ def _judge_signal(signal: Signal, tests: Collection[TestJudgement]) -> Verdict:
         return Verdict.WORSE
     groups: dict[str, list[Verdict]] = {}
     for test in TESTS:
-        if test.signal is signal:
+        if test.signal is signal and test.group != ALONE:
             groups.setdefault(test.group, []).append(verdicts.get(test.name, Verdict.INCONCLUSIVE))
     fine = any(all(verdict is Verdict.FINE for verdict in group) for group in groups.values())
     return Verdict.FINE if fine else Verdict.INCONCLUSIVE

@@ -62,7 +62,7 @@ class EvidenceSettings(_Settings):
         description="slower by this factor does not matter: less than two bounds of latency are apart",
     )
     flag_rate: Tolerance = Tolerance(ratio=1.5, margin=0.01)
-    scores: Tolerance = Tolerance(ratio=1.25, margin=0.05)
+    scores: Tolerance = Tolerance(ratio=1.5, margin=0.1)
     score_step: float = Field(
         default=0.05, gt=0, lt=1, description="differences of the two scores of an event up to this do not matter"
     )

@@ -13,6 +13,8 @@ from vigil.rollout.evidence.state import Evidence
 MIN_REFERENCE = 100.0
 """Answers or decisions of production before its quantiles are used."""
 
+ALONE = "alone"
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -35,11 +37,12 @@ class Test:
     name: str
     signal: Signal
     group: str
-    """Tests of one group say `fine` together: `arms` compares different events, `pairs` the same ones."""
+    """Tests of one group say `fine` together: `arms` compares different events, `pairs` the same ones, and what is
+    looked at `alone` never makes a pass."""
     subject: str
     """What is counted, as it reads after a number."""
     count: Count
-    mirrored: bool = False
+    swapped: bool = False
     """Whether production is the suspect: the candidate has too few."""
 
 
@@ -97,31 +100,31 @@ def _late_part(known: Sequence[float], bucket: int, seconds: float) -> float:
     return (at - end) / known[bucket]
 
 
-def _flags(seen: Compared, mirrored: bool) -> Outcomes | None:
+def _flags(seen: Compared, swapped: bool) -> Outcomes | None:
     if seen.pair.pairs:
         return None
     arms = (seen.candidate, seen.production)
-    mine, theirs = ((arm.flagged, arm.scored) for arm in (reversed(arms) if mirrored else arms))
+    mine, theirs = ((arm.flagged, arm.scored) for arm in (reversed(arms) if swapped else arms))
     return _rates(mine, theirs, seen.settings.flag_rate)
 
 
-def _paired_flags(seen: Compared, mirrored: bool) -> Outcomes | None:
+def _paired_flags(seen: Compared, swapped: bool) -> Outcomes | None:
     pair, settings = seen.pair, seen.settings
     counts = (pair.only_candidate_flagged, pair.only_production_flagged)
-    mine, theirs = reversed(counts) if mirrored else counts
+    mine, theirs = reversed(counts) if swapped else counts
     known = seen.before.samples
     usual = known.production_flagged / max(1, known.production_decisions)
     margin = settings.flag_rate.margin + (settings.flag_rate.ratio - 1) * usual
     return _rates((mine, pair.pairs), (theirs, pair.pairs), Tolerance(margin=margin))
 
 
-def _higher(share: float, mirrored: bool) -> Count:
+def _higher(share: float, swapped: bool) -> Count:
     def count(seen: Compared) -> Outcomes | None:
         known = seen.before.scores
         if seen.pair.pairs:
             return None
         arms = (seen.candidate.scores, seen.production.scores)
-        mine, theirs = reversed(arms) if mirrored else arms
+        mine, theirs = reversed(arms) if swapped else arms
         if not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
             return None
         cut = _cut(known, share)
@@ -137,13 +140,13 @@ def _cut(counts: Sequence[float], share: float) -> int:
     return min(range(1, len(counts)), key=lambda k: (abs((total - below[k]) / total - share), k))
 
 
-def _paired_scores(seen: Compared, mirrored: bool) -> Outcomes | None:
+def _paired_scores(seen: Compared, swapped: bool) -> Outcomes | None:
     counts = seen.pair.score_differences
     if not sum(counts):
         return None
     middle, step = len(counts) // 2, max(1, round(seen.settings.score_step * len(counts) / 2))
     higher, lower = sum(counts[middle + step :]), sum(counts[: middle - step])
-    mine, theirs = (lower, higher) if mirrored else (higher, lower)
+    mine, theirs = (lower, higher) if swapped else (higher, lower)
     return _rates((mine, sum(counts)), (theirs, sum(counts)), Tolerance(margin=seen.settings.scores.margin))
 
 
@@ -163,13 +166,13 @@ def _vectors(seen: Compared) -> Outcomes | None:
     return Outcomes(seen.pair.vectors_differing, seen.pair.vectors, 0, 0, seen.settings.vectors)
 
 
-def _one_sided(count: Callable[[Compared, bool], Outcomes | None], mirrored: bool) -> Count:
-    return lambda seen: count(seen, mirrored)
+def _one_sided(count: Callable[[Compared, bool], Outcomes | None], swapped: bool) -> Count:
+    return lambda seen: count(seen, swapped)
 
 
 TESTS = (
     Test("errors", Signal.ERRORS, "arms", "of the answers were errors", _errors),
-    Test("errors_alone", Signal.ERRORS, "alone", "of the answers were errors", _errors_alone),
+    Test("errors_alone", Signal.ERRORS, ALONE, "of the answers were errors", _errors_alone),
     *(
         Test(
             f"slower_p{round(100 - 100 * share)}", Signal.LATENCY, "arms", "of the answers were slower", _slower(share)
