@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -23,13 +24,22 @@ class Conflict(Unavailable):
     """Someone else changed the object first."""
 
 
+@dataclass(frozen=True)
+class Pod:
+    """A pod, and where its servers listen."""
+
+    name: str
+    uid: str
+    address: str
+
+
 class Cluster:
     """The InferenceServices of one namespace, with their revisions and pods."""
 
     def __init__(self, namespace: str, client: ApiClient | None = None) -> None:
         self.namespace = namespace
-        self._client = client or _connect()
-        self._objects = CustomObjectsApi(self._client)
+        self.client = client or _connect()
+        self._objects = CustomObjectsApi(self.client)
 
     def service(self, name: str) -> Document | None:
         """Return an InferenceService, or None if there is none."""
@@ -37,7 +47,7 @@ class Cluster:
 
     def create(self, service: Document, *, dry_run: bool = False) -> Document:
         """Create an InferenceService and return it; a dry run only lets the cluster judge it."""
-        with _translated(f"create the InferenceService {service['metadata']['name']} in {self.namespace}"):
+        with translated(f"create the InferenceService {service['metadata']['name']} in {self.namespace}"):
             created: Document = self._objects.create_namespaced_custom_object(
                 *_SERVICES, self.namespace, "inferenceservices", service, **({"dry_run": "All"} if dry_run else {})
             )
@@ -45,7 +55,7 @@ class Cluster:
 
     def patch(self, name: str, patch: Document) -> Document:
         """Merge `patch` into an InferenceService in one request, and return it; a null removes a field."""
-        with _translated(f"patch the InferenceService {name} in {self.namespace}"):
+        with translated(f"patch the InferenceService {name} in {self.namespace}"):
             patched: Document = self._objects.patch_namespaced_custom_object(
                 *_SERVICES, self.namespace, "inferenceservices", name, patch
             )
@@ -53,7 +63,7 @@ class Cluster:
 
     def delete(self, name: str) -> None:
         """Delete an InferenceService, if there is one."""
-        with _translated(f"delete the InferenceService {name} in {self.namespace}"):
+        with translated(f"delete the InferenceService {name} in {self.namespace}"):
             try:
                 self._objects.delete_namespaced_custom_object(*_SERVICES, self.namespace, "inferenceservices", name)
             except ApiException as error:
@@ -66,14 +76,22 @@ class Cluster:
 
     def complaints(self, revision: str) -> list[str]:
         """Return what keeps the pods of a revision from running, as the kubelet tells it."""
-        with _translated(f"list the pods of {revision} in {self.namespace}"):
-            answer = CoreV1Api(self._client).list_namespaced_pod(
+        with translated(f"list the pods of {revision} in {self.namespace}"):
+            answer = CoreV1Api(self.client).list_namespaced_pod(
                 self.namespace, label_selector=f"serving.knative.dev/revision={revision}"
             )
         return sorted({complaint for pod in answer.items for complaint in _complaints(pod.status)})
 
+    def ready_pods(self, revision: str) -> list[Pod]:
+        """Return the pods of a revision that take requests."""
+        with translated(f"list the pods of {revision} in {self.namespace}"):
+            answer = CoreV1Api(self.client).list_namespaced_pod(
+                self.namespace, label_selector=f"serving.knative.dev/revision={revision}"
+            )
+        return [_pod(item) for item in answer.items if _is_ready(item)]
+
     def _get(self, group: str, version: str, plural: str, name: str) -> Document | None:
-        with _translated(f"read {plural} {name} in {self.namespace}"):
+        with translated(f"read {plural} {name} in {self.namespace}"):
             try:
                 found: Document = self._objects.get_namespaced_custom_object(
                     group, version, self.namespace, plural, name
@@ -95,6 +113,21 @@ def _connect() -> ApiClient:
         except ConfigException as error:
             raise ContractError(f"no cluster is configured: set KUBECONFIG, or run inside a pod ({error})") from error
     return ApiClient()
+
+
+def _is_ready(pod: Any) -> bool:  # noqa: ANN401
+    conditions = {one.type: one.status for one in pod.status.conditions or ()}
+    leaves = pod.metadata.deletion_timestamp is not None
+    return conditions.get("Ready") == "True" and not leaves and bool(pod.status.pod_ip)
+
+
+def _pod(pod: Any) -> Pod:  # noqa: ANN401
+    """Return a pod with the port of its servers: the first of the container that has the model's requests."""
+    named = {container.name: container for container in pod.spec.containers}
+    ports = named["transformer-container"].ports if "transformer-container" in named else None
+    port = ports[0].container_port if ports else 8080
+    host = f"[{pod.status.pod_ip}]" if ":" in pod.status.pod_ip else pod.status.pod_ip
+    return Pod(pod.metadata.name, pod.metadata.uid, f"{host}:{port}")
 
 
 def _complaints(status: Any) -> Iterator[str]:  # noqa: ANN401 - the client has no types
@@ -120,7 +153,7 @@ def _complaint(container: Any) -> str | None:  # noqa: ANN401
 
 
 @contextmanager
-def _translated(intent: str) -> Iterator[None]:
+def translated(intent: str) -> Iterator[None]:
     """Turn what the API server says into an error that says what could not be done, and whose turn it is."""
     try:
         yield

@@ -17,11 +17,15 @@ class Counted:
     """Answers to copies of requests, which no client has seen."""
 
 
+Source = tuple[str, str]
+"""A revision, and one of its servers, which has counters of its own."""
+
+
 @dataclass
 class _Last:
     at: float
     epoch: str
-    counts: dict[str, Counted] = field(default_factory=dict)
+    counts: dict[Source, Counted] = field(default_factory=dict)
 
 
 class Counter:
@@ -31,7 +35,7 @@ class Counter:
         self._seconds, self._clock = seconds, clock
         self._last: dict[str, _Last] = {}
 
-    def close(self, model: str, epoch: str, counts: Mapping[str, Counted], after: int) -> list[Slot]:
+    def close(self, model: str, epoch: str, counts: Mapping[Source, Counted], after: int) -> list[Slot]:
         """Return the slot since the last one, if it is long enough; `epoch` changes where all counters begin anew."""
         now, last = self._clock().timestamp(), self._last.get(model)
         if last is None or last.epoch != epoch or now < last.at:
@@ -40,7 +44,10 @@ class Counter:
         if now - last.at < self._seconds:
             return []
         self._last[model] = _Last(now, epoch, dict(counts))
-        arms = {name: _since(found, last.counts.get(name, Counted())) for name, found in counts.items()}
+        arms: dict[str, ArmCounts] = {}
+        for source, found in counts.items():
+            more = _since(found, last.counts.get(source, Counted()))
+            arms[source[0]] = _plus(arms[source[0]], more) if source[0] in arms else more
         number = max(math.floor(now / self._seconds), after + 1)
         return [Slot(source="traffic", number=number, start=last.at, seconds=now - last.at, arms=arms)]
 
@@ -64,3 +71,12 @@ def _less(now: ArmCounts, before: ArmCounts) -> ArmCounts:
 
 def _fell(now: tuple[int, ...], before: tuple[int, ...]) -> bool:
     return bool(now and before) and any(new < old for new, old in zip(now, before, strict=True))
+
+
+def _plus(left: ArmCounts, right: ArmCounts) -> ArmCounts:
+    latency = [left.latency or (0,) * len(right.latency), right.latency or (0,) * len(left.latency)]
+    return ArmCounts(
+        requests=left.requests + right.requests,
+        errors=left.errors + right.errors,
+        latency=tuple(map(sum, zip(*latency, strict=True))),
+    )

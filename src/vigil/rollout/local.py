@@ -95,7 +95,7 @@ class LocalTraffic:
     def slots(self, spec: Spec, status: Status) -> Sequence[Slot]:
         """Return the slot that has been closed since the last call, if one has."""
         runtime = self._client.status()
-        counts = {found.name: _counts(found) for found in runtime.revisions if found.model == spec.model}
+        counts = {(found.name, ""): _counts(found) for found in runtime.revisions if found.model == spec.model}
         return self._counter.close(spec.model, str(runtime.since), counts, status.cursors.get("traffic", -1))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from vigil.contracts.keys import ModelName
-from vigil.errors import VigilError
+from vigil.errors import ContractError, VigilError
 from vigil.registry.registry import Registry
 from vigil.registry.stages import Stage
 from vigil.rollout.intents import Promote, RollBack
@@ -33,16 +33,17 @@ class RegistryStages:
     def promote(self, model: str, intent: Promote) -> None:
         """Make a version production, by way of staging where it is a candidate still."""
         registry, name = self._registry, ModelName(model)
-        state = registry.state(name)
-        if state.production == intent.version:
-            return
-        ways = [Stage.PRODUCTION]
-        if state.version(intent.version).stage is Stage.CANDIDATE:
-            ways = [Stage.STAGING, Stage.PRODUCTION]
-        for stage in ways:
-            registry.promote(
-                name, intent.version, stage, expected_production=intent.expected, actor=POLICY, reason=intent.reason
-            )
+        while (state := registry.state(name)).production != intent.version:
+            is_candidate = state.version(intent.version).stage is Stage.CANDIDATE
+            to = Stage.STAGING if is_candidate else Stage.PRODUCTION
+            try:
+                registry.promote(
+                    name, intent.version, to, expected_production=intent.expected, actor=POLICY, reason=intent.reason
+                )
+            except ContractError:
+                if registry.state(name) == state:
+                    raise
+                continue  # another controller did it meanwhile: look again
         self._show(name)
 
     def roll_back(self, model: str, intent: RollBack) -> None:
