@@ -90,9 +90,9 @@ def test_worse_wins_over_everything_that_is_missing() -> None:
 def test_every_test_says_a_sentence_with_its_numbers() -> None:
     judgement = judge(fold_all(iter(SLOTS)), SETTINGS)
     errors = next(test for test in judgement.tests if test.name == "errors")
-    assert f"{errors.candidate:.2%} of {errors.candidate_of:,.0f}" in errors.statement
+    assert f"{errors.candidate:.2%} of the candidate's {errors.candidate_of:,.0f} answers" in errors.statement
     assert errors.production is not None
-    assert f"{errors.production:.2%} of {errors.production_of:,.0f}" in errors.statement
+    assert f"{errors.production:.2%} of production's {errors.production_of:,.0f}" in errors.statement
 
 
 def test_a_judgement_survives_its_document() -> None:

@@ -117,12 +117,13 @@ def _judge_test(test: Test, wealth: Wealth, settings: EvidenceSettings) -> TestJ
 
 
 def _sentence(test: Test, mine: tuple[float, float], theirs: tuple[float, float], worse: float, fine: float) -> str:
-    beside = f", of production {theirs[0] / theirs[1]:.2%} of {theirs[1]:,.0f}" if theirs[1] else ""
+    what, events = test.words
+    rates = f"{mine[0] / mine[1]:.2%} of the candidate's {mine[1]:,.0f} {events}"
+    if theirs[1]:
+        rates += f", {theirs[0] / theirs[1]:.2%} of production's {theirs[1]:,.0f}"
     if worse >= fine:
-        odds = f"evidence of 10^{worse / LOG_10:.1f} for worse"
-    else:
-        odds = f"evidence of 10^{fine / LOG_10:.1f} for within its tolerance"
-    return f"{test.subject.capitalize()}: of the candidate {mine[0] / mine[1]:.2%} of {mine[1]:,.0f}{beside}; {odds}"
+        return f"{what}: {rates}; evidence of 10^{worse / LOG_10:.1f} that it is worse"
+    return f"{what}: {rates}; evidence of 10^{fine / LOG_10:.1f} that it is not worse"
 
 
 def _judge_signal(signal: Signal, tests: Collection[TestJudgement]) -> Verdict:
@@ -169,4 +170,4 @@ def _why_worse(worse: Collection[TestJudgement], state: Evidence) -> str:
     if first.signal is Signal.VECTORS and state.features:
         most = sorted(state.features.items(), key=lambda item: (-item[1], item[0]))[:3]
         named = f" (features: {', '.join(f'{name} in {count:,}' for name, count in most)})"
-    return f"Worse in {', '.join(dict.fromkeys(test.signal for test in worse))}. {first.statement}{named}."
+    return f"Worse in {', '.join(dict.fromkeys(test.signal for test in worse))}: {first.statement}{named}."

@@ -1,7 +1,8 @@
 """The tests, and what each of them counts in a slot."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from math import exp, log
 
@@ -13,7 +14,7 @@ from vigil.rollout.evidence.state import Evidence
 MIN_REFERENCE = 100.0
 """Answers or decisions of production before its quantiles are used."""
 
-ALONE = "alone"
+ARMS, PAIRS, ALONE = "arms", "pairs", "alone"
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Test:
     group: str
     """Tests of one group say `fine` together: `arms` compares different events, `pairs` the same ones, and what is
     looked at `alone` never makes a pass."""
-    subject: str
-    """What is counted, as it reads after a number."""
+    words: tuple[str, str]
+    """What is counted, and out of what."""
     count: Count
     swapped: bool = False
     """Whether production is the suspect: the candidate has too few."""
@@ -64,16 +65,13 @@ def _errors_alone(seen: Compared) -> Outcomes | None:
     return Outcomes(mine.errors, mine.requests, 0, 0, Tolerance(margin=seen.settings.error_limit))
 
 
-def _slower(share: float) -> Count:
-    def count(seen: Compared) -> Outcomes | None:
-        mine, theirs, known = seen.candidate.latency, seen.production.latency, seen.before.latency
-        if not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
-            return None
-        bound, part = _bound(known, share, seen.settings.latency_factor)
-        slower, as_slow = sum(mine[bound + 1 :]), sum(theirs[bound + 1 :])
-        return Outcomes(slower, sum(mine), as_slow + part * theirs[bound], sum(theirs), seen.settings.latency)
-
-    return count
+def _slower(share: float, seen: Compared) -> Outcomes | None:
+    mine, theirs, known = seen.candidate.latency, seen.production.latency, seen.before.latency
+    if not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
+        return None
+    bound, part = _bound(known, share, seen.settings.latency_factor)
+    slower, as_slow = sum(mine[bound + 1 :]), sum(theirs[bound + 1 :])
+    return Outcomes(slower, sum(mine), as_slow + part * theirs[bound], sum(theirs), seen.settings.latency)
 
 
 def _bound(known: Sequence[float], share: float, factor: float) -> tuple[int, float]:
@@ -100,7 +98,7 @@ def _late_part(known: Sequence[float], bucket: int, seconds: float) -> float:
     return (at - end) / known[bucket]
 
 
-def _flags(seen: Compared, swapped: bool) -> Outcomes | None:
+def _flags(swapped: bool, seen: Compared) -> Outcomes | None:
     if seen.pair.pairs:
         return None
     arms = (seen.candidate, seen.production)
@@ -108,7 +106,7 @@ def _flags(seen: Compared, swapped: bool) -> Outcomes | None:
     return _rates(mine, theirs, seen.settings.flag_rate)
 
 
-def _paired_flags(seen: Compared, swapped: bool) -> Outcomes | None:
+def _paired_flags(swapped: bool, seen: Compared) -> Outcomes | None:
     pair, settings = seen.pair, seen.settings
     counts = (pair.only_candidate_flagged, pair.only_production_flagged)
     mine, theirs = reversed(counts) if swapped else counts
@@ -118,19 +116,14 @@ def _paired_flags(seen: Compared, swapped: bool) -> Outcomes | None:
     return _rates((mine, pair.pairs), (theirs, pair.pairs), Tolerance(margin=margin))
 
 
-def _higher(share: float, swapped: bool) -> Count:
-    def count(seen: Compared) -> Outcomes | None:
-        known = seen.before.scores
-        if seen.pair.pairs:
-            return None
-        arms = (seen.candidate.scores, seen.production.scores)
-        mine, theirs = reversed(arms) if swapped else arms
-        if not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
-            return None
-        cut = _cut(known, share)
-        return _rates((sum(mine[cut:]), sum(mine)), (sum(theirs[cut:]), sum(theirs)), seen.settings.scores)
-
-    return count
+def _higher(share: float, swapped: bool, seen: Compared) -> Outcomes | None:
+    known = seen.before.scores
+    arms = (seen.candidate.scores, seen.production.scores)
+    mine, theirs = reversed(arms) if swapped else arms
+    if seen.pair.pairs or not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
+        return None
+    cut = _cut(known, share)
+    return _rates((sum(mine[cut:]), sum(mine)), (sum(theirs[cut:]), sum(theirs)), seen.settings.scores)
 
 
 def _cut(counts: Sequence[float], share: float) -> int:
@@ -140,7 +133,7 @@ def _cut(counts: Sequence[float], share: float) -> int:
     return min(range(1, len(counts)), key=lambda k: (abs((total - below[k]) / total - share), k))
 
 
-def _paired_scores(seen: Compared, swapped: bool) -> Outcomes | None:
+def _paired_scores(swapped: bool, seen: Compared) -> Outcomes | None:
     counts = seen.pair.score_differences
     if not sum(counts):
         return None
@@ -166,46 +159,42 @@ def _vectors(seen: Compared) -> Outcomes | None:
     return Outcomes(seen.pair.vectors_differing, seen.pair.vectors, 0, 0, seen.settings.vectors)
 
 
-def _one_sided(count: Callable[[Compared, bool], Outcomes | None], swapped: bool) -> Count:
-    return lambda seen: count(seen, swapped)
+def _both_ways(
+    name: str,
+    ways: tuple[str, str],
+    signal: Signal,
+    group: str,
+    words: tuple[str, str],
+    count: Callable[[bool, Compared], Outcomes | None],
+) -> Iterator[Test]:
+    """Yield the test that the candidate has too many, and that it has too few."""
+    for way, swapped in zip(ways, (False, True), strict=True):
+        yield Test(f"{name}_{way}", signal, group, words, partial(count, swapped), swapped)
 
 
 TESTS = (
-    Test("errors", Signal.ERRORS, "arms", "of the answers were errors", _errors),
-    Test("errors_alone", Signal.ERRORS, ALONE, "of the answers were errors", _errors_alone),
-    *(
-        Test(
-            f"slower_p{round(100 - 100 * share)}", Signal.LATENCY, "arms", "of the answers were slower", _slower(share)
-        )
-        for share in (0.1, 0.01)
+    Test("errors", Signal.ERRORS, ARMS, ("errors", "answers"), _errors),
+    Test("errors_alone", Signal.ERRORS, ALONE, ("errors", "answers"), _errors_alone),
+    Test("slower_p90", Signal.LATENCY, ARMS, ("slow answers", "answers"), partial(_slower, 0.1)),
+    Test("slower_p99", Signal.LATENCY, ARMS, ("very slow answers", "answers"), partial(_slower, 0.01)),
+    *_both_ways("flags", ("more", "fewer"), Signal.FLAG_RATE, ARMS, ("flags", "decisions"), _flags),
+    *_both_ways(
+        *("paired_flags", ("more", "fewer"), Signal.FLAG_RATE, PAIRS),
+        *(("flags that the other does not raise", "shared events"), _paired_flags),
     ),
-    *(
-        Test(f"flags_{word}", Signal.FLAG_RATE, "arms", "of the decisions were flagged", _one_sided(_flags, side), side)
-        for word, side in (("more", False), ("fewer", True))
+    *_both_ways(
+        *("scores_p50", ("higher", "lower"), Signal.SCORES, ARMS),
+        *(("scores above production's usual median", "decisions"), partial(_higher, 0.5)),
     ),
-    *(
-        Test(
-            *(f"paired_flags_{word}", Signal.FLAG_RATE, "pairs", "of the same events were flagged by one side only"),
-            *(_one_sided(_paired_flags, side), side),
-        )
-        for word, side in (("more", False), ("fewer", True))
+    *_both_ways(
+        *("scores_p90", ("higher", "lower"), Signal.SCORES, ARMS),
+        *(("scores above production's usual 90 %", "decisions"), partial(_higher, 0.1)),
     ),
-    *(
-        Test(
-            *(f"scores_{word}_p{round(100 - 100 * share)}", Signal.SCORES, "arms"),
-            *("of the scores were high", _higher(share, side), side),
-        )
-        for word, side in (("higher", False), ("lower", True))
-        for share in (0.5, 0.1)
+    *_both_ways(
+        *("paired_scores", ("higher", "lower"), Signal.SCORES, PAIRS),
+        *(("scores well above the other's", "shared events"), _paired_scores),
     ),
-    *(
-        Test(
-            *(f"paired_scores_{word}", Signal.SCORES, "pairs", "of the same events were scored apart"),
-            *(_one_sided(_paired_scores, side), side),
-        )
-        for word, side in (("higher", False), ("lower", True))
-    ),
-    Test("precision", Signal.PRECISION, "arms", "of the judged flags were false", _unconfirmed),
-    Test("paired_precision", Signal.PRECISION, "pairs", "of the judged disagreements were lost", _paired_verdicts),
-    Test("vectors", Signal.VECTORS, "pairs", "of the vectors differed", _vectors),
+    Test("precision", Signal.PRECISION, ARMS, ("false flags", "judged flags"), _unconfirmed),
+    Test("paired_precision", Signal.PRECISION, PAIRS, ("wrong sides", "judged disagreements"), _paired_verdicts),
+    Test("vectors", Signal.VECTORS, PAIRS, ("differing vectors", "shared events"), _vectors),
 )
