@@ -99,9 +99,7 @@ def serve(
         from vigil.monitoring.service.run import serve as run
         from vigil.monitoring.service.settings import load_service_settings
     except ModuleNotFoundError as error:
-        if (error.name or "vigil").startswith("vigil"):
-            raise
-        raise MissingExtra(str(error.name), "monitor") from error
+        raise _missing(error, "monitor") from error
     run(Endpoint(host, port), load_settings(), load_service_settings(config))
 
 
@@ -109,10 +107,12 @@ def monitor_url(settings: Settings) -> str:
     """Return the address of the service: VIGIL_MONITOR_URL, or that of the local runtime's own."""
     if settings.monitor_url:
         return settings.monitor_url.rstrip("/")
-    from vigil.cli_runtime import client_of
-
     try:
-        found = client_of(settings).status()
+        from vigil.runtime.client import RuntimeClient
+
+        found = RuntimeClient(settings).status()
+    except ModuleNotFoundError as error:
+        raise _missing(error, "serve") from error
     except Unavailable as error:
         cure = "start one by `vigil up`, or set VIGIL_MONITOR_URL"
         raise Unavailable(f"no runtime is running that could have a detector service: {cure}") from error
@@ -146,10 +146,10 @@ def status_view(found: "list[WatchStatus]", health: dict[str, float], url: str) 
     """Return table and health as one thing to print."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "revision", "state", "cause", "answer"):
-        table.add_column(name, no_wrap=name != "cause")
-    for name in ("decisions", "windows", "anomaly rate", "precision"):
-        table.add_column(name, justify="right")
-    table.add_column("strongest features (log10)")
+        table.add_column(name, overflow="fold")
+    for name in ("decisions", "windows", "flagged", "precision"):
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("strongest", overflow="fold")
     for one in found:
         told = one.verdict
         strongest = ", ".join(f"{name} {value:.1f}" for name, value in list(one.features.items())[:_SHOWN_FEATURES])
@@ -198,6 +198,11 @@ def _sum(health: dict[str, float], name: str, label: str) -> float:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _missing(error: ModuleNotFoundError, extra: str) -> Exception:
+    """Return what to raise where a package of an extra is absent; a module of ours that is absent is a bug."""
+    return error if (error.name or "vigil").startswith("vigil") else MissingExtra(str(error.name), extra)
 
 
 def _get(url: str) -> bytes:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from vigil.errors import ContractError, MissingExtra
 from vigil.registry.registry import IN_PRODUCTION
-from vigil.settings import Settings, load_settings
+from vigil.settings import load_settings
 
 if TYPE_CHECKING:
     from vigil.runtime.client import Progress, RuntimeClient
@@ -33,7 +33,7 @@ _MONITOR_CONFIG = "monitor.yaml"
 _COLOURS = {"ready": "green", "failed": "red", "stopped": "dim"}
 
 
-def client_of(settings: Settings) -> "RuntimeClient":
+def _client() -> "RuntimeClient":
     """Return the client of the runtime; the runtime needs packages that a core installation does not have."""
     try:
         from vigil.runtime.client import RuntimeClient
@@ -41,11 +41,7 @@ def client_of(settings: Settings) -> "RuntimeClient":
         if (error.name or "vigil").startswith("vigil"):
             raise
         raise MissingExtra(str(error.name), "serve") from error
-    return RuntimeClient(settings)
-
-
-def _client() -> "RuntimeClient":
-    return client_of(load_settings())
+    return RuntimeClient(load_settings())
 
 
 def up(

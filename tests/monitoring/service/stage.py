@@ -18,7 +18,10 @@ from typing import Any
 import aiohttp
 import httpx
 from aiohttp import web
+from click.testing import Result
+from typer.testing import CliRunner
 
+from vigil.cli_monitor import app
 from vigil.clock import ManualClock
 from vigil.contracts.cloud_events import CloudEvent, to_binary
 from vigil.monitoring.samples import Slot
@@ -121,6 +124,12 @@ async def until(condition: Callable[[], Coroutine[Any, Any, bool]], within: floa
     async with asyncio.timeout(within):
         while not await condition():
             await asyncio.sleep(0.02)
+
+
+def vigil(url: str, *arguments: str) -> Result:
+    """Run `vigil monitor` with these arguments."""
+    environment = {"VIGIL_MONITOR_URL": url, "COLUMNS": "300"}
+    return CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
 
 
 @dataclass

@@ -5,12 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from tests.monitoring.service.events import decided, verdict
-from tests.monitoring.service.stage import Process
-from vigil.cli_monitor import app
+from tests.monitoring.service.stage import Process, vigil
 from vigil.errors import ContractError, Unavailable
 from vigil.monitoring.samples import Slot
 
@@ -65,21 +62,16 @@ def test_the_command_line_shows_the_service_that_the_settings_name(process: Proc
     process.start().wait_until_ready()
     process.send([*decided("a"), *decided("a")])
     process.wait(lambda: process.metric(DUPLICATES) == 2)
-    shown = vigil(process, "status").stdout
+    shown = vigil(f"{process.http.base_url}", "status").stdout
     assert "Nothing is watched yet" in shown
     counts = "4 events, 0 dropped, 2 duplicates, 0 unpaired, 1 decisions of unknown bundles"
     assert counts in " ".join(shown.split())
-    assert json.loads(vigil(process, "status", "--json").stdout) == []
+    assert json.loads(vigil(f"{process.http.base_url}", "status", "--json").stdout) == []
     with pytest.raises(ContractError, match="no revision of card_fraud is watched"):
-        vigil(process, "verdict", "card_fraud")
+        vigil(f"{process.http.base_url}", "verdict", "card_fraud")
     process.stop()
     with pytest.raises(Unavailable, match="does not answer"):
-        vigil(process, "status")
-
-
-def vigil(process: Process, *arguments: str) -> Result:
-    environment = {"VIGIL_MONITOR_URL": f"http://127.0.0.1:{process.port}/", "COLUMNS": "300"}
-    return CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
+        vigil(f"{process.http.base_url}", "status")
 
 
 def test_a_wrong_configuration_ends_it_with_the_status_that_no_restart_cures(process: Process) -> None:
