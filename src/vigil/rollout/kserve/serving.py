@@ -35,7 +35,8 @@ class KServeServing:
     def see(self, spec: Spec) -> ServingSeen:
         """Return both revisions as the status shows them; they are known by their bundles."""
         standing, revisions = self._read(spec)[1:]
-        candidate, production = _of(revisions, spec.candidate), _of(revisions, spec.production)
+        candidate = _of(revisions, spec.candidate, standing)
+        production = _of(revisions, spec.production, standing)
         strangers = {
             name: float(percent) for name, percent in standing.traffic.items() if name not in (candidate, production)
         }
@@ -50,7 +51,7 @@ class KServeServing:
     def serve(self, spec: Spec, wish: Wish) -> None:
         """Send the one patch that leads to the wish, if one is needed; the controllers of the cluster do the rest."""
         live, standing, revisions = self._read(spec)
-        production = _of(revisions, spec.production)
+        production = _of(revisions, spec.production, standing)
         if wish.percent == 0 and not wish.candidate and standing.rolled_out != production:
             self._give_back(spec, live, standing, production)
             return
@@ -112,10 +113,10 @@ class KServeServing:
         return "; ".join(filter(None, (told, *self._cluster.complaints(name)))) or "the cluster names no reason"
 
 
-def _of(revisions: Mapping[str, Document], arm: Arm) -> str | None:
-    """Return the newest revision that serves a bundle."""
+def _of(revisions: Mapping[str, Document], arm: Arm, standing: Standing) -> str | None:
+    """Return the revision of a bundle: the one with most traffic, then the newest."""
     found = [name for name, revision in revisions.items() if _bundle(revision["metadata"]) == arm.bundle]
-    return max(found, default=None)
+    return max(found, key=lambda name: (standing.traffic.get(name, 0), name), default=None)
 
 
 def _is_made_for(live: Document, arm: Arm) -> bool:
