@@ -110,6 +110,8 @@ class Scene:
     status: Status = field(init=False)
     intents: tuple[Intent, ...] = ()
     slots: int = 0
+    sent: int = 0
+    """Requests of clients that the candidate has answered."""
 
     def __post_init__(self) -> None:
         self.status = begin(self.spec).status
@@ -165,6 +167,7 @@ class Scene:
         scored = live | ({NEW: self.load} if self.shadow == "candidate" else {})
         arms = {name: counts(some, **(self.behaviour if name == NEW else {})) for name, some in scored.items() if some}
         start = self.now.timestamp() - SLOT
+        self.sent += live[NEW]
         if HoldKind.TRAFFIC not in self.gone:
             told = {name: _as_counted(one, bool(live[name])) for name, one in arms.items()}
             yield Slot(source="traffic", number=self.slots, start=start, seconds=SLOT, arms=told)

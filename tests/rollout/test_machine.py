@@ -57,6 +57,15 @@ def test_a_candidate_that_errs_is_slow_or_flags_too_much_is_rolled_back(behaviou
     assert "Worse in" in (scene.status.cause or "")
 
 
+def test_what_clients_have_seen_of_a_candidate_is_counted_over_all_steps() -> None:
+    shadowed = Scene(behaviour={"errors": 0.5}).until(Phase.ROLLED_BACK)
+    assert shadowed.status.served == 0
+    scene = Scene().until(Phase.CANARY).run(3)
+    scene.behaviour = {"errors": 0.5}
+    scene.until(Phase.ROLLED_BACK)
+    assert 0 < scene.status.served == scene.sent
+
+
 def test_a_candidate_that_goes_bad_at_full_traffic_is_rolled_back() -> None:
     scene = Scene().until(Phase.BAKING)
     scene.behaviour = {"errors": 0.2}

@@ -156,6 +156,7 @@ def finished(record: Record, identity: str, now: datetime) -> CloudEvent:
         "production": spec.production.version,
         "outcome": str(status.phase),
         "cause": status.cause,
+        "served": status.served,
         "evidence": status.judgement.model_dump(mode="json") if status.judgement else None,
         "started": spec.created.isoformat(),
         "ended": status.ended.isoformat() if status.ended else None,

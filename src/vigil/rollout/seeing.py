@@ -72,6 +72,7 @@ def _see_slots(turn: Turn) -> None:
         if slot.number <= turn.status.cursors.get(slot.source, -1):
             continue
         turn.set(cursors={**turn.status.cursors, slot.source: slot.number})
+        _count_served(turn, slot)
         if turn.status.phase in _NOT_FOLDED or slot.start < turn.spec.created.timestamp():
             continue
         _count(turn, slot)
@@ -103,6 +104,14 @@ def _count(turn: Turn, slot: Slot) -> None:
     ]
     counted = status.counted
     turn.set(counted=Counted(candidate=counted.candidate + came[0], production=counted.production + came[1]))
+
+
+def _count_served(turn: Turn, slot: Slot) -> None:
+    """Count what clients have seen of the candidate; answers to copies are not."""
+    status = turn.status
+    candidate = slot.arms.get(status.candidate_revision or "")
+    if slot.source == "traffic" and candidate and turn.step.percent > 0 and status.phase is not Phase.STARTING:
+        turn.set(served=status.served + candidate.requests)
 
 
 def _count_time(turn: Turn) -> None:

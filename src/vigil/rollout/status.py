@@ -146,6 +146,7 @@ class Status(_Document):
     in_force: AwareDatetime | None = Field(default=None, description="since when the wish is observed to be true")
     observed: int | None = Field(default=None, description="percent of the candidate as the place of serving says")
     counted: Counted = Counted()
+    served: int = Field(default=0, ge=0, description="answers of the candidate that clients have seen, in all steps")
     before: Samples = Field(default=Samples(), description="what had been seen when this step began")
     holds: tuple[Hold, ...] = ()
     paused: Pause | None = None

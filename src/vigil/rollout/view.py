@@ -114,6 +114,8 @@ def _numbers(spec: Spec, status: Status) -> str:
     counted = status.counted
     served = f", served {counted.candidate:,} of {counted.candidate + counted.production:,} requests"
     parts = [f"traffic {_share(status)}{served if counted.candidate + counted.production else ''}"]
+    if status.over:
+        parts.append(f"clients have seen {status.served:,} answers of the candidate")
     if status.phase in STEPPING:
         step = spec.steps[status.step]
         parts.append(f"watched {status.watched:.0f} of {step.bake_seconds:.0f} s")
