@@ -312,3 +312,16 @@ def _taken(whole: ScoredBatch, chosen: np.ndarray) -> ScoredBatch:
         levels={name: level[chosen] for name, level in whole.levels.items()},
         flagged=whole.flagged[chosen],
     )
+
+
+def test_a_second_hump_is_found_by_the_detector_of_the_port_and_without_one_it_is_not_looked_for() -> None:
+    for settings, expected in ((QUICK, True), (QUICK.model_copy(update={"detector": None}), False)):
+        one = Business(60)
+        watch = Watch(SERVED, reference(one.days(14)), settings)
+        rows = one.days(4)
+        random = np.random.default_rng(2)
+        humps = 0.48 * random.choice([-1.0, 1.0], len(rows)) + 0.1 * random.standard_normal(len(rows))
+        rows.column("amount_over_baseline")[:] = np.exp(humps)
+        watch.add(batch(score(rows)))
+        alarms = {(signal.subject, signal.aspect) for signal in watch.signals() if signal.is_alarm}
+        assert (("amount_over_baseline", "shape") in alarms) is expected

@@ -11,6 +11,7 @@ from vigil.monitoring.watch.levels import YEAR_DAYS, Levels, Noise
 from vigil.monitoring.watch.packing import pack, unpack
 from vigil.monitoring.watch.rates import Range, Rates, usual_range
 from vigil.monitoring.watch.settings import WatchSettings
+from vigil.monitoring.watch.shapes import Shapes
 from vigil.monitoring.watch.signals import Readings
 
 FloatArray = NDArray[np.float64]
@@ -19,6 +20,8 @@ IntArray = NDArray[np.int64]
 _LUCK = 3.0
 """A column may reach this many times what it should in the time that the guard replays."""
 _GUARD_WINDOWS = 800
+_ATOM = 0.05
+"""Share of one value from which a column has no shape that could be compared at another level."""
 
 
 class Columns:
@@ -32,6 +35,7 @@ class Columns:
         self.noise = _noise(baseline, settings)
         self.levels = Levels(self.noise)
         self.rates = Rates(_ranges(baseline, settings))
+        self.shapes: Shapes | None = None
         self.guard = np.zeros(2 * len(kinds))
         """What each level detector has to reach beyond the bar, since the reference itself reaches it."""
         self.held, self.day = np.zeros((2, 2 * len(kinds))), 0
@@ -43,6 +47,7 @@ class Columns:
         """Raise the bar of columns whose detectors run high on days of the reference, drawn again and again."""
         order = np.argsort(time, kind="stable")
         level, width = self.baseline.score(values[order], time[order])
+        self._fit_shapes(level, time[order])
         both, slow = np.concatenate([level, width], axis=1), self.baseline.is_slow
         self.guard = replay(both, time[order], slow, self.noise, self._settings)
 
@@ -61,7 +66,20 @@ class Columns:
         mean, count = self._whole_days(total, count, int(time[0]) // DAY)
         self.levels.update(mean, np.where(self._level_watched, count, 0.0), days, int(time[0]))
         self._update_rates(values, days, int(time[0]))
+        if self.shapes is not None and not np.isnan(level).all(axis=0)[self._shaped].any():
+            self.shapes.update(level[:, self._shaped], time)
         return level
+
+    def _fit_shapes(self, level: FloatArray, time: IntArray) -> None:
+        settings = self._settings
+        is_continuous = self.baseline.mode_share < _ATOM
+        shaped = np.flatnonzero(self._level_watched[len(self.kinds) :] & is_continuous)
+        if settings.detector is None or not len(shaped) or len(time) < 4 * settings.detector_rows:
+            return
+        self._shaped = shaped
+        names, kinds = (tuple(one[k] for k in shaped) for one in (self.baseline.names, self.kinds))
+        self.shapes = Shapes(names, kinds, settings.detector_rows, settings.detector)
+        self.shapes.fit(level[:, shaped], time)
 
     @property
     def _level_watched(self) -> NDArray[np.bool_]:
@@ -122,10 +140,13 @@ class Columns:
         """Forget what was told."""
         self.levels.restart()
         self.rates.restart()
+        if self.shapes is not None:
+            self.shapes.restart()
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as a JSON document; the baseline is the owner's."""
-        held = {"held": pack(self.held), "day": self.day}
+        shapes = None if self.shapes is None else self.shapes.snapshot()
+        held = {"shapes": shapes, "held": pack(self.held), "day": self.day}
         return held | {"recent": pack(self.recent), "levels": self.levels.snapshot(), "rates": self.rates.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -133,6 +154,8 @@ class Columns:
         self.recent, self.held, self.day = unpack(state["recent"]), unpack(state["held"]), state["day"]
         self.levels.restore(state["levels"])
         self.rates = Rates.restored(state["rates"])
+        if self.shapes is not None and state["shapes"] is not None:
+            self.shapes.restore(state["shapes"])
 
 
 def _noise(baseline: Baseline, settings: WatchSettings) -> Noise:

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vigil.monitoring.detectors.settings import DetectorSettings
+
 
 class WatchSettings(BaseModel):
     """Settings of the watch over one revision; the defaults suit hundreds to thousands of decisions a day."""
@@ -16,7 +18,8 @@ class WatchSettings(BaseModel):
     learning_rows: int = Field(default=1000, ge=200, description="decisions that teach what the reference lacks")
     false_alarms_per_year: float = Field(default=0.5, gt=0, description="over everything that is watched together")
     ignore: tuple[str, ...] = Field(
-        default=("hour", "weekday", "month", "quarter"), description="features that change with the calendar alone"
+        default=("hour", "weekday", "month", "quarter", "is_weekend", "is_night"),
+        description="features that change with the calendar alone",
     )
     day_effect: float = Field(
         default=0.03, ge=0, description="what is expected of days that differ for no reason, in standard deviations"
@@ -47,6 +50,10 @@ class WatchSettings(BaseModel):
     sites_at_most: int = Field(
         default=200, ge=0, description="sites that are watched one by one: those that came first"
     )
+    detector: DetectorSettings | None = Field(
+        default=DetectorSettings(), description="of the port, over the shape of columns; null for none"
+    )
+    detector_rows: int = Field(default=250, ge=50, description="decisions in a window of that detector")
     memory_rows: int = Field(default=600, ge=50, description="latest decisions that are kept for the cause")
     memory_flagged: int = Field(default=20_000, ge=100, description="flagged decisions that wait for their verdicts")
     recovery_rows: int = Field(default=1000, ge=50, description="decisions like the reference's that end an alarm")

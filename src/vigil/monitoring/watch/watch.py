@@ -25,7 +25,7 @@ from vigil.monitoring.watch.sites import Sites
 
 VERSION = 1
 SCORE = "score"
-SHARES = {"columns": 0.4, "learned": 0.1, "fields": 0.1, "outcomes": 0.2, "sites": 0.2}
+SHARES = {"columns": 0.35, "shapes": 0.05, "learned": 0.1, "fields": 0.1, "outcomes": 0.2, "sites": 0.2}
 """Which part of the false alarms each group of detectors may raise."""
 
 
@@ -172,6 +172,8 @@ class Watch:
         found = [("columns", len(one := self.columns.readings()), one)]
         if self.learned.columns is not None:
             found.append(("learned", len(one := self.learned.columns.readings()), one))
+        if self.columns.shapes is not None:
+            found.append(("shapes", len(one := self.columns.shapes.readings()), one))
         if (fields := self.fields.readings()) is not None:
             found.append(("fields", len(fields), fields))
         outcomes = (self.flagged.readings(), self.precision.readings())
