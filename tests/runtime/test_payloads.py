@@ -24,6 +24,8 @@ class Sink:
         self.events: list[CloudEvent] = []
         self.lengths: list[str | None] = []
         self.status = 202
+        self.breaks = 0
+        """How many requests are answered by the end of the connection."""
         self.open = asyncio.Event()
         self.open.set()
         self.port = 0
@@ -43,6 +45,11 @@ class Sink:
 
     async def _take(self, request: web.Request) -> web.Response:
         await self.open.wait()
+        if self.breaks:
+            self.breaks -= 1
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
         self.events.append(read_event(request.headers, await request.read()))
         self.lengths.append(request.headers.get("inference-header-content-length"))
         return web.Response(status=self.status)
@@ -139,11 +146,40 @@ async def test_while_the_service_is_away_answers_wait_for_it_and_clients_do_not(
 
 
 @in_loop
+async def test_a_service_that_breaks_off_is_told_again_under_the_same_id_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(payloads, "PAUSE_SECONDS", 0.01)
+    async with logged("a") as (scene, sink, logger):
+        sink.breaks = payloads.TRIES - 1
+        await post(scene)
+        await eventually(lambda: logger.counts["sent"] == 1)
+        assert len({event.id for event in sink.events}) == 1
+        sink.breaks = payloads.TRIES
+        await post(scene)
+        await eventually(lambda: logger.counts["broken"] == 1)
+        await post(scene)
+        await eventually(lambda: logger.counts["sent"] == 2)
+
+
+@in_loop
+async def test_many_answers_go_in_one_go_and_in_order() -> None:
+    async with logged("a") as (scene, sink, logger):
+        sink.open.clear()
+        for number in range(100):
+            await post(scene, body=b'{"instances":[{"amount":%d}]}' % number)
+        sink.open.set()
+        await eventually(lambda: logger.counts["sent"] == 100)
+        amounts = [event.json()["instances"][0]["amount"] for event in sink.events if event.type == REQUEST_TYPE]
+        assert amounts == list(range(100))
+
+
+@in_loop
 async def test_what_does_not_fit_is_dropped_whole_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payloads, "QUEUE", 3)
     async with logged("a") as (scene, sink, logger):
         sink.open.clear()
-        sent = payloads.WORKERS + 3 + 4
+        sent = 1 + 3 + 4
         for _ in range(sent):
             assert await post(scene) == 200
         assert logger.counts["dropped_queue_full"] == 4

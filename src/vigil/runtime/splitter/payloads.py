@@ -8,13 +8,15 @@ import asyncio
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import orjson
 
 from vigil.clock import Clock, system_clock
 from vigil.contracts.cloud_events import CloudEvent, to_binary
-from vigil.runtime.splitter.http import Answer, Channel, Copy, Headers, Request
-from vigil.runtime.splitter.upstream import Broken, NotSent, Upstream
+from vigil.runtime.splitter.http import Answer, Copy, Headers, Request
+from vigil.runtime.splitter.pipe import Pipe
+from vigil.runtime.splitter.upstream import Broken, NotSent
 
 REQUEST_TYPE = "org.kubeflow.serving.inference.request"
 RESPONSE_TYPE = "org.kubeflow.serving.inference.response"
@@ -28,14 +30,17 @@ QUEUE = 2_048
 QUEUE_BYTES = 32 << 20
 MAX_BODY = 4 << 20
 """Largest body that is copied while it is streamed."""
-WORKERS = 2
+BATCH, BATCH_BYTES = 64, 1 << 20
+"""Sent in one go."""
+
+TRIES = 4
+"""How often the service may break off a batch before that is given up."""
+
 SECONDS = 10.0
 PAUSE_SECONDS = 0.25
 FLUSH_SECONDS = 2.0
 
 _LOGGED = (b":predict", b"/infer", b"/events")
-_NO_SOCKET = asyncio.Transport()
-"""The bodies are whole: there is nothing to pause."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,21 +76,30 @@ def is_logged(request: Request) -> bool:
     return request.method == b"POST" and request.target.partition(b"?")[0].endswith(_LOGGED)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    exchange: Exchange
+    bodies: tuple[bytes, bytes]
+    at: datetime
+
+    @property
+    def size(self) -> int:
+        return len(self.bodies[0]) + len(self.bodies[1])
+
+
 class PayloadLogger:
     """Sends exchanges to the detector service. `counts` holds what became of them, in exchanges."""
 
     def __init__(self, host: str, port: int, source: str, clock: Clock = system_clock) -> None:
         self.counts: Counter[str] = Counter()
-        self._upstream = Upstream(host, port)
-        self._host = f"{host}:{port}".encode()
-        self._source = source
-        self._clock = clock
-        self._waiting: deque[tuple[Exchange, tuple[bytes, bytes]]] = deque()
+        self._host, self._port, self._source, self._clock = host, port, source, clock
+        self._pipe: Pipe | None = None
+        self._heads: dict[tuple[str, str, bool], bytes] = {}
+        self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._sending = 0
         self._wake = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self._workers = [loop.create_task(self._work()) for _ in range(WORKERS)]
+        self._worker = asyncio.get_running_loop().create_task(self._work())
 
     def offer(self, exchange: Exchange) -> None:
         """Take an exchange, if it is one to be logged and there is room for it."""
@@ -94,12 +108,12 @@ class PayloadLogger:
         if (bodies := exchange.bodies()) is None:
             self.counts["dropped_large"] += 1
             return
-        size = len(bodies[0]) + len(bodies[1])
-        if len(self._waiting) >= QUEUE or self._bytes + size > QUEUE_BYTES:
+        waiting = _Waiting(exchange, bodies, self._clock())
+        if len(self._waiting) >= QUEUE or self._bytes + waiting.size > QUEUE_BYTES:
             self.counts["dropped_queue_full"] += 1
             return
-        self._waiting.append((exchange, bodies))
-        self._bytes += size
+        self._waiting.append(waiting)
+        self._bytes += waiting.size
         self._wake.set()
 
     async def close(self) -> None:
@@ -108,70 +122,91 @@ class PayloadLogger:
         while (self._waiting or self._sending) and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.02)
         self.counts["dropped_at_end"] += len(self._waiting) + self._sending
-        for worker in self._workers:
-            worker.cancel()
-        self._upstream.close()
+        self._worker.cancel()
+        self._hang_up()
 
     async def _work(self) -> None:
         while True:
             while not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            exchange, bodies = self._waiting.popleft()
-            self._bytes -= len(bodies[0]) + len(bodies[1])
-            self._sending += 1
-            try:
-                self.counts[await self._deliver(self._requests(exchange, *bodies))] += 1
-            finally:
-                self._sending -= 1
+            batch = self._next()
+            self._sending = len(batch)
+            for outcome in await self._deliver(b"".join(map(self._messages, batch)), len(batch)):
+                self.counts[outcome] += 1
+            self._sending = 0
 
-    async def _deliver(self, requests: tuple[Request, Request]) -> str:
-        """Return how it went; a service that is away is waited for, and told the same id again."""
+    def _next(self) -> list[_Waiting]:
+        """Return what is sent in one go: all that waits, within limits."""
+        batch = [self._waiting.popleft()]
+        size = batch[0].size
+        while self._waiting and len(batch) < BATCH and size < BATCH_BYTES:
+            batch.append(self._waiting.popleft())
+            size += batch[-1].size
+        self._bytes -= size
+        return batch
+
+    async def _deliver(self, messages: bytes, count: int) -> list[str]:
+        """Return how it went with each; a service that is away is waited for, and told the same ids again."""
+        tries = TRIES
         while True:
             try:
-                statuses = [await self._post(request) for request in requests]
+                if self._pipe is None or not self._pipe.usable:
+                    self._pipe = await Pipe.open(self._host, self._port)
+                async with asyncio.timeout(SECONDS):
+                    statuses = await self._pipe.send(messages, 2 * count)
             except TimeoutError:
-                return "timeout"
-            except (NotSent, Broken, ConnectionError):
+                self._hang_up()
+                return ["timeout"] * count
+            except (NotSent, Broken) as error:
+                tries -= isinstance(error, Broken)
+                if not tries:  # what it breaks off at again and again must not keep back all that follows
+                    return ["broken"] * count
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            refused = next((status for status in statuses if status >= 300), None)
-            return "sent" if refused is None else f"refused_{refused}"
+            worst = (max(pair) for pair in zip(statuses[::2], statuses[1::2], strict=True))
+            return ["sent" if status < 300 else f"refused_{status}" for status in worst]
 
-    async def _post(self, request: Request) -> int:
-        async with asyncio.timeout(SECONDS):
-            connection, answer = await self._upstream.exchange(request, [])
-            while answer.body is None and await answer.channel.read():
-                pass
-        self._upstream.release(connection)
-        return answer.status
+    def _hang_up(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
 
-    def _requests(self, exchange: Exchange, asked: bytes, answered: bytes) -> tuple[Request, Request]:
-        identity, moment = str(uuid.uuid4()), self._clock()
-        extensions = {
-            "inferenceservicename": exchange.model,
-            "namespace": "local",
-            "component": "predictor",
-            "endpoint": "default",
-            "annotations": orjson.dumps({REVISION_KEY: exchange.revision}).decode(),
-        }
-        if exchange.shadow:
-            extensions["shadow"] = "true"
-
-        def event(kind: str, body: bytes, headers: Headers) -> Request:
-            content_type = _header(headers, b"content-type") or b"application/json"
-            attributes, data = to_binary(
-                CloudEvent(identity, self._source, kind, body, content_type.decode("latin-1"), moment, None, extensions)
-            )
-            sent = [(name.encode(), value.encode("latin-1")) for name, value in attributes.items()]
-            if (length := _header(headers, BINARY_LENGTH)) is not None:
-                sent.append((BINARY_LENGTH, length))
-            return Request(Channel(_NO_SOCKET), b"POST", b"/", [(b"host", self._host), *sent], data)
-
-        return (
-            event(REQUEST_TYPE, asked, exchange.request.headers),
-            event(RESPONSE_TYPE, answered, exchange.answer.headers),
+    def _messages(self, waiting: _Waiting) -> bytes:
+        """Return request and answer as two HTTP requests with an event each."""
+        exchange, (asked, answered) = waiting.exchange, waiting.bodies
+        moment = waiting.at.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()
+        head = b"%bce-id: %b\r\nce-time: %b\r\n" % (self._head(exchange), str(uuid.uuid4()).encode(), moment)
+        parts = (
+            (REQUEST_TYPE, exchange.request.headers, asked),
+            (RESPONSE_TYPE, exchange.answer.headers, answered),
         )
+        return b"".join(head + _rest(kind, headers, body) for kind, headers, body in parts)
+
+    def _head(self, exchange: Exchange) -> bytes:
+        """Return the lines that are the same for all events of a revision."""
+        key = (exchange.model, exchange.revision, exchange.shadow)
+        if key not in self._heads:
+            extensions = {
+                "inferenceservicename": exchange.model,
+                "namespace": "local",
+                "component": "predictor",
+                "endpoint": "default",
+                "annotations": orjson.dumps({REVISION_KEY: exchange.revision}).decode(),
+            } | ({"shadow": "true"} if exchange.shadow else {})
+            headers, _ = to_binary(CloudEvent("", self._source, "", extensions=extensions))
+            same = {name: text for name, text in headers.items() if name not in ("ce-id", "ce-type", "content-type")}
+            lines = [f"{name}: {text}\r\n" for name, text in {"host": f"{self._host}:{self._port}", **same}.items()]
+            self._heads[key] = b"POST / HTTP/1.1\r\n" + "".join(lines).encode("latin-1")
+        return self._heads[key]
+
+
+def _rest(kind: str, headers: Headers, body: bytes) -> bytes:
+    """Return the rest of an event's head, and its body."""
+    content_type = _header(headers, b"content-type") or b"application/json"
+    lines = [b"ce-type: %b\r\ncontent-type: %b\r\n" % (kind.encode(), content_type)]
+    if (length := _header(headers, BINARY_LENGTH)) is not None:
+        lines.append(b"%b: %b\r\n" % (BINARY_LENGTH, length))
+    return b"%bcontent-length: %d\r\n\r\n%b" % (b"".join(lines), len(body), body)
 
 
 def _header(headers: Headers, name: bytes) -> bytes | None:
