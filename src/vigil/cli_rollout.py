@@ -55,8 +55,9 @@ def start(
     model: _Model,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Number of the candidate in the registry.")],
     reason: _Reason,
-    plan: Annotated[
-        Path | None, typer.Option(help="YAML with steps, bake, samples, patience, evidence; see docs/rollout.md.")
+    plan_file: Annotated[
+        Path | None,
+        typer.Option("--plan", help="YAML with steps, bake, samples and more; `vigil rollout plan` prints it."),
     ] = None,
     steps: Annotated[
         str | None, typer.Option(metavar="PERCENTS", help="Such as 0,5,25,50,100; 0 mirrors the requests first.")
@@ -73,9 +74,21 @@ def start(
 
     place = _PLACE.get()
     order = Order(model, version, _who(actor), reason, place.target, place.namespace)
-    record = start_rollout(order, read_plan(plan, steps), site.desk())
+    record = start_rollout(order, read_plan(plan_file, steps), site.desk())
     typer.echo(f"Rollout {record.spec.id} has started: vigil rollout watch {model}")
     _carry_on(site)
+
+
+@app.command()
+def plan() -> None:
+    """Print the default plan, to be changed and given to `vigil rollout start --plan`.
+
+    For example: `vigil rollout plan > careful.yaml`.
+    """
+    _site()
+    from vigil.rollout.opening import plan_as_yaml
+
+    typer.echo(plan_as_yaml(), nl=False)
 
 
 @app.command()

@@ -33,7 +33,9 @@ class Plan(BaseModel):
         default=(0, 5, 25, 50, 100), description="percent of the candidate, rising to 100; 0 mirrors the requests to it"
     )
     bake_seconds: float = Field(default=10 * MINUTE, ge=0, description="of each step, halts not counted")
-    minimum_samples: int = Field(default=500, ge=0, description="of each version, in each step")
+    minimum_samples: int = Field(
+        default=500, ge=0, description="of each version, in each step; goes before evidence.minimum"
+    )
     watch_seconds: float = Field(default=7 * DAY, ge=0, description="after the bake")
     cool_down_seconds: float = Field(default=6 * HOUR, ge=0, description="after a rollback")
     patience: Patience = Patience()
@@ -84,6 +86,17 @@ def read_plan(path: Path | None, steps: str | None = None) -> Plan:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ContractError(f"{path or 'steps'}: {where}: {first['msg']}") from error
+
+
+def plan_as_yaml() -> str:
+    """Return the default plan as YAML, with a comment beside each of its own keys."""
+    content = yaml.safe_dump(Plan().model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
+    notes = {name: found.description for name, found in Plan.model_fields.items() if found.description}
+    lines = []
+    for line in content.splitlines():
+        note = notes.get(line.partition(":")[0])
+        lines.append(f"{line}  # {note}" if note else line)
+    return "\n".join(lines) + "\n"
 
 
 def start(order: Order, plan: Plan, desk: Desk, *, clock: Clock = system_clock) -> Record:

@@ -91,9 +91,9 @@ class Turn:
 
     def roll_back(self, cause: str, ending: Phase = Phase.ROLLED_BACK, actor: str = POLICY) -> None:
         """Take all traffic back from the candidate."""
+        self.act(ActKind.ABORT if ending is Phase.ABORTED else ActKind.ROLLBACK, cause, actor)
         self.enter(Phase.ROLLING_BACK)
         self.set(cause=cause, ending=ending, paused=None)
-        self.act(ActKind.ABORT if ending is Phase.ABORTED else ActKind.ROLLBACK, cause, actor)
 
     def end(self, phase: Phase, kind: ActKind, reason: str) -> None:
         """Come to an outcome."""

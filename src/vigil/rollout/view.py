@@ -27,6 +27,7 @@ _VERDICTS = {
     Verdict.WORSE: ("worse", "red"),
     Verdict.INCONCLUSIVE: ("not yet known", "yellow"),
 }
+_BACK = (Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ABORTED)
 _MARKS = {-1: ("✔", "green"), 0: ("▶", "bold"), 1: ("·", "dim")}
 
 
@@ -98,6 +99,8 @@ def _steps(spec: Spec, status: Status) -> Text:
     here = _position(spec, status)
     for number, name in enumerate([*names, "production"]):
         mark, style = _MARKS[(number > here) - (number < here)]
+        if number == here and status.phase in _BACK:
+            mark, style = "✘", "red"
         line.append(f"{mark} {name}   ", style)
     return line
 
