@@ -260,6 +260,22 @@ def test_a_revision_that_is_served_no_more_is_forgotten_and_its_drift_ends(home:
 
 
 @in_loop
+async def _check_renamed(home: Path) -> None:
+    async with sink(202) as taker, running(home, make, sinks=taker.url) as stage:
+        await drift(stage, 0.9)
+        await stage.passes(lambda: len(taker.events) == 1)
+        await drift(stage, 0.1, "b", model_version="2")
+        await stage.passes(lambda: len(taker.events) == 2)
+        assert taker.events[1].id == f"{taker.events[0].id}-ended"
+        (status,) = await stage.get("/v1/watch")
+        assert (status["revision"], status["version"], status["rows"]) == ("m-v1", "2", 1)
+
+
+def test_a_revision_whose_name_is_given_to_another_version_is_watched_anew(home: Path) -> None:
+    _check_renamed(home)
+
+
+@in_loop
 async def _check_refused(home: Path) -> None:
     def refuse(served: Served, bundle: Bundle, settings: Mapping[str, Any]) -> HighScores:
         raise ContractError("the reference is damaged")

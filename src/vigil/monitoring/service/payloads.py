@@ -238,10 +238,15 @@ def _micros(value: object) -> int:
     if type(value) is int and value > _SECONDS_END:
         return value
     try:
+        if isinstance(value, str) and len(value) > _DATE:
+            return to_micros(datetime.fromisoformat(value))
         return to_micros(_TIME.validate_python(value))
-    except ValidationError as error:
+    except (ValidationError, ValueError) as error:
         raise Unreadable("unreadable", "event_time is no time") from error
 
+
+_DATE = len("2026-06-08")
+"""A longer text is a time in ISO 8601, for which the standard library is a hundred times as fast as pydantic."""
 
 _SECONDS_END = 1 << 42
 """Whole numbers above it are microseconds, as in V2; below, what pydantic makes of them, as in V1."""

@@ -47,6 +47,8 @@ class Watches:
         self._watched: OrderedDict[Served, _Watched] = OrderedDict()
         self._left: dict[str, dict[str, Any]] = {}
         """States of a service before this one, by key, until their revision is served again."""
+        self._ended: list[CloudEvent] = []
+        """Of watches that were dropped since the last review."""
         self._facts: dict[str, dict[tuple[str, str], tuple[float, Fact]]] = {}
         """Silent feeds by model, site and metric, and when they were told."""
 
@@ -116,7 +118,8 @@ class Watches:
 
     def review(self) -> tuple[list[WatchStatus], list[CloudEvent]]:
         """Return how the revisions stand, and an event for each change that began or ended since the last review."""
-        statuses, events = [], self._forget()
+        self._forget()
+        statuses, events, self._ended = [], self._ended, []
         for served in sorted(self._watched, key=lambda served: (served.model, served.revision)):
             watched = self._watched[served]
             statuses.append(status := watched.watch.status())
@@ -129,12 +132,11 @@ class Watches:
                 watched.told = None
         return statuses, events
 
-    def _forget(self) -> list[CloudEvent]:
-        """Watch no more what is served no more, and return an event for each change that ends by that."""
+    def _forget(self) -> None:
+        """Watch no more what is served no more."""
         oldest = self._now() - 3600 * self._settings.forgotten_hours
-        gone = [served for served, watched in self._watched.items() if watched.arrived < oldest]
-        told = [self._watched.pop(served).told for served in gone]
-        return [self._event(DRIFT_ENDED_EVENT, verdict, f"{verdict.id}-ended") for verdict in told if verdict]
+        for served in [served for served, watched in self._watched.items() if watched.arrived < oldest]:
+            self._drop(served)
 
     def state(self) -> dict[str, Any]:
         """Return everything that is needed to go on."""
@@ -170,10 +172,17 @@ class Watches:
             self._take_up(watched, left, served)
         if facts := self._noted(served.model):
             watched.watch.note(facts)
+        for other in [one for one in self._watched if (one.model, one.revision) == (served.model, served.revision)]:
+            self._drop(other)  # a name that was given to another bundle
         self._watched[served] = watched
         if len(self._watched) > self._settings.watched_revisions:
-            self._watched.popitem(last=False)
+            self._drop(next(iter(self._watched)))
         return watched
+
+    def _drop(self, served: Served) -> None:
+        """Watch a revision no more, and tell that its change has ended."""
+        if (verdict := self._watched.pop(served).told) is not None:
+            self._ended.append(self._event(DRIFT_ENDED_EVENT, verdict, f"{verdict.id}-ended"))
 
     def _noted(self, model: str) -> list[Fact]:
         return [fact for _, fact in self._facts.get(model, {}).values()]
