@@ -1,15 +1,15 @@
 """What a rollout is worth (`make bench-rollout`): false rollbacks, bad candidates, fixed thresholds on the same traces.
 
-`python -m tests.benchmarks.rollout [ours fixed drift]` runs the named parts, or all. Every rollout goes through the
-real state machine with its defaults, from the first mirrored request to the end of a week of watch; the seeds are
-printed.
+`python -m tests.benchmarks.rollout [bad unmirrored equal fixed drift]` runs the named parts, or all. Every rollout
+goes through the real state machine with its defaults, from the first mirrored request to the end of a week of watch;
+the seeds are printed.
 """
 
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from statistics import median
@@ -28,7 +28,7 @@ from vigil.rollout.status import Phase
 
 Found = TypeVar("Found")
 
-FIRST_SEED, IDENTICAL, BAD_EACH, OTHERS = 700_000, 1_000, 200, 100
+FIRST_SEED, IDENTICAL, BAD_EACH, OTHERS, UNMIRRORED = 700_000, 1_000, 200, 100, 20
 TUNING_SEED, TUNING, TUNED = 600_000, 100, 60
 DOCUMENTED = Strictness(0.99, 2)
 LAXER = ((0.98, 3), (0.97, 4), (0.95, 6), (0.93, 8), (0.9, 12), (0.85, 20), (0.8, 40))
@@ -36,8 +36,8 @@ SIGNALS = {Kind.FEATURE: "vectors"}
 """The signal that a kind is to be caught for, where it has another name."""
 
 
-def _roll_out(kind: Kind, drifts: bool, seed: int) -> Ending:
-    return roll_out(Trace(seed, kind, drifts))
+def _roll_out(kind: Kind, drifts: bool, mirrors: bool, seed: int) -> Ending:
+    return roll_out(Trace(seed, kind, drifts), mirrors)
 
 
 def _fixed(kind: Kind, strictness: Strictness, seed: int) -> FixedEnding:
@@ -59,14 +59,27 @@ def _at_most(hits: Sequence[bool]) -> str:
     return f"{count} of {len(hits):,}; at most {100 * bound:.2g} % with 95 % confidence"
 
 
-def ours(pool: ProcessPoolExecutor) -> list[Number]:
-    """Roll out equal candidates and bad ones through the state machine."""
-    equal = _each(pool, partial(_roll_out, Kind.IDENTICAL, False), IDENTICAL)
-    retrained = _each(pool, partial(_roll_out, Kind.RETRAINED, False), OTHERS)
-    drifting = _each(pool, partial(_roll_out, Kind.IDENTICAL, True), OTHERS)
-    bad = {kind: _each(pool, partial(_roll_out, kind, False), BAD_EACH) for kind in BAD}
-    _show({"identical": equal, "retrained": retrained, "both drift": drifting, **bad})
-    return [*_of_equal(equal, retrained, drifting), *_of_bad(bad)]
+def bad(pool: ProcessPoolExecutor) -> list[Number]:
+    """Roll out what is worse."""
+    found = {kind: _each(pool, partial(_roll_out, kind, False, True), BAD_EACH) for kind in BAD}
+    _show(found)
+    return _of_bad(found)
+
+
+def unmirrored(pool: ProcessPoolExecutor) -> list[Number]:
+    """Roll out what is worse where no request can be mirrored."""
+    found = {kind: _each(pool, partial(_roll_out, kind, False, False), UNMIRRORED) for kind in BAD}
+    _show(found)
+    return [_of_unmirrored(found)]
+
+
+def equal(pool: ProcessPoolExecutor) -> list[Number]:
+    """Roll out what is as good."""
+    same = _each(pool, partial(_roll_out, Kind.IDENTICAL, False, True), IDENTICAL)
+    retrained = _each(pool, partial(_roll_out, Kind.RETRAINED, False, True), OTHERS)
+    drifting = _each(pool, partial(_roll_out, Kind.IDENTICAL, True, True), OTHERS)
+    _show({"identical": same, "retrained": retrained, "both drift": drifting})
+    return _of_equal(same, retrained, drifting)
 
 
 def _of_equal(equal: list[Ending], retrained: list[Ending], drifting: list[Ending]) -> list[Number]:
@@ -87,13 +100,13 @@ def _of_equal(equal: list[Ending], retrained: list[Ending], drifting: list[Endin
     ]
 
 
-def _of_bad(bad: dict[Kind, list[Ending]]) -> list[Number]:
-    every = [end for ends in bad.values() for end in ends]
+def _of_bad(found: dict[Kind, list[Ending]]) -> list[Number]:
+    every = [end for ends in found.values() for end in ends]
     caught = [_is_back(end) for end in every]
     blamed = [end.signals == (SIGNALS.get(end.kind, end.kind.value),) for end in every if _is_back(end)]
-    kinds = ", ".join(f"{kind.value} {_percent([_is_back(end) for end in ends]):g} %" for kind, ends in bad.items())
-    served = ", ".join(f"{kind.value} {median(end.served for end in ends):,.0f}" for kind, ends in bad.items())
-    seconds = ", ".join(f"{kind.value} {median(_restored(ends)):,.0f} s" for kind, ends in bad.items())
+    kinds = ", ".join(f"{kind.value} {_percent([_is_back(end) for end in ends]):g} %" for kind, ends in found.items())
+    served = ", ".join(f"{kind.value} {median(end.served for end in ends):,.0f}" for kind, ends in found.items())
+    seconds = ", ".join(f"{kind.value} {median(_restored(ends)):,.0f} s" for kind, ends in found.items())
     numbers = [
         Number("bad_caught_percent", _percent(caught), "%", "higher", 99, f"{len(every):,} rollouts: {kinds}"),
         Number("bad_cause_percent", _percent(blamed), "%", "higher", 95, "rolled back for the right signal alone"),
@@ -106,11 +119,18 @@ def _of_bad(bad: dict[Kind, list[Ending]]) -> list[Number]:
             f"from its first answer to a client until all traffic was back, slots of 30 s; {seconds}",
         ),
     ]
-    for kind, ends in bad.items():
+    for kind, ends in found.items():
         words = f"longest {max(_restored(ends)):,.0f} s; found after {median(end.seconds for end in ends):,.0f} s"
         served_name = f"bad_decisions_served_{kind.value}_median"
         numbers.append(Number(served_name, median(end.served for end in ends), "answers", "lower", None, words))
     return numbers
+
+
+def _of_unmirrored(found: dict[Kind, list[Ending]]) -> Number:
+    caught = {kind: [_is_back(end) for end in ends] for kind, ends in found.items()}
+    words = f"where requests cannot be mirrored (KServe): the first step is left out, no pairs; {_kinds(caught)}"
+    every = [hit for hits in caught.values() for hit in hits]
+    return Number("bad_caught_without_mirror_percent", _percent(every), "%", "higher", None, words)
 
 
 def _restored(ends: Sequence[Ending]) -> list[float]:
@@ -121,7 +141,7 @@ def _is_back(end: Ending) -> bool:
     return end.phase in (Phase.ROLLED_BACK, Phase.ROLLING_BACK)
 
 
-def _show(groups: dict[str, list[Ending]]) -> None:
+def _show(groups: Mapping[str, list[Ending]]) -> None:
     table = Table(
         *("candidate", "rollouts", "rolled back", "in", "for", "answers served", "s to restored", "s in all"),
         title=f"rollouts, seeds {FIRST_SEED} on",
@@ -145,14 +165,14 @@ def _words(counts: Counter[str]) -> str:
 
 def fixed(pool: ProcessPoolExecutor) -> list[Number]:
     """Roll out over the same traces by fixed thresholds: as documented, and tuned to few false rollbacks."""
-    equal = [end.rolled_back for end in _each(pool, partial(_fixed, Kind.IDENTICAL, DOCUMENTED), IDENTICAL)]
-    bad = {kind: _fixed_caught(pool, kind, DOCUMENTED, BAD_EACH) for kind in BAD}
+    false_alarms = [end.rolled_back for end in _each(pool, partial(_fixed, Kind.IDENTICAL, DOCUMENTED), IDENTICAL)]
+    caught = {kind: _fixed_caught(pool, kind, DOCUMENTED, BAD_EACH) for kind in BAD}
     strictness, false = _tune(pool)
     tuned = {kind: _fixed_caught(pool, kind, strictness, TUNED) for kind in BAD}
     how = "checks of one minute: success 99 %, p99 and flag rate at most 2 x the usual, 5 failures, weights 10 to 50"
     lax = f"success {100 * strictness.success:g} %, p99 and flag rate {strictness.factor:g} x: {false:g} % false"
     return [
-        Number("fixed_threshold_false_rollback_percent", _percent(equal), "%", "lower", None, how),
+        Number("fixed_threshold_false_rollback_percent", _percent(false_alarms), "%", "lower", None, how),
         Number(
             *(
                 "fixed_threshold_caught_percent",
@@ -160,7 +180,7 @@ def fixed(pool: ProcessPoolExecutor) -> list[Number]:
                 "%",
                 "higher",
             ),
-            *(None, f"rolled back for whatever reason: {_kinds(bad)}"),
+            *(None, f"rolled back for whatever reason: {_kinds(caught)}"),
         ),
         Number(
             *("fixed_threshold_tuned_caught_percent", _percent([hit for hits in tuned.values() for hit in hits]), "%"),
@@ -193,7 +213,13 @@ def drift(_: ProcessPoolExecutor) -> list[Number]:
     return list(measure())
 
 
-PARTS: dict[str, Callable[[ProcessPoolExecutor], list[Number]]] = {"ours": ours, "fixed": fixed, "drift": drift}
+PARTS: dict[str, Callable[[ProcessPoolExecutor], list[Number]]] = {
+    "bad": bad,
+    "unmirrored": unmirrored,
+    "equal": equal,
+    "fixed": fixed,
+    "drift": drift,
+}
 
 
 def main(names: list[str]) -> None:

@@ -46,6 +46,8 @@ class Ending:
 class Place:
     """What serves, holds the registry and keeps the log: every intent is executed at once."""
 
+    mirrors: bool = True
+    """Whether requests can be mirrored, as on the local runtime; KServe cannot."""
     split: Split = field(default_factory=lambda: Split(0))
     production: str = "1"
     logged: int = 0
@@ -58,6 +60,7 @@ class Place:
             serving=ServingSeen(
                 candidate=RevisionSeen(CANDIDATE, percent, ready=True, shadow=shadow == "candidate"),
                 production=RevisionSeen(PRODUCTION, 100 - percent, ready=True, shadow=shadow == "production"),
+                can_shadow=self.mirrors,
             ),
             slots=tuple(slots),
             watch=(),
@@ -70,7 +73,7 @@ class Place:
         """Do what the machine wants."""
         match intent:
             case Serve(wish):
-                self.split = Split(wish.percent, wish.shadow)
+                self.split = Split(wish.percent, wish.shadow if self.mirrors else "none")
             case Log(acts):
                 self.logged = acts[-1].number
             case Promote(version):
@@ -106,9 +109,9 @@ def _slot_seconds(status: Status, now: float) -> float:
     return next(seconds for until, seconds in WATCH_SLOTS if now - START < until)
 
 
-def roll_out(trace: Trace) -> Ending:
+def roll_out(trace: Trace, mirrors: bool = True) -> Ending:
     """Return the ending of a rollout over the trace."""
-    wanted, place = spec(), Place()
+    wanted, place = spec(), Place(mirrors)
     status = begin(wanted).status
     now, exposed, served, number = START, None, 0, int(START // SLOT_SECONDS)
     where = status.phase

@@ -239,7 +239,7 @@ class Trace:
 
     def _later(self, rng: np.random.Generator, label: str, count: int) -> None:
         if count:
-            when = self.hour + 1 + rng.choice(LONGEST_DELAY_HOURS, count, p=_delays())
+            when = self.hour + 1 + np.searchsorted(_delays(), rng.random(count))
             np.add.at(self.pending[label], when, 1)
 
     def _verdicts(self, end: float) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
@@ -269,9 +269,10 @@ def _scattered(rng: np.random.Generator, share: float) -> float:
 
 @cache
 def _delays() -> NDArray[np.float64]:
+    """Return the share of the verdicts that have come after so many hours."""
     edges = np.log(np.arange(LONGEST_DELAY_HOURS + 1).clip(1e-9) / MEDIAN_DELAY) / DELAY_SIGMA
-    chances = np.diff(ndtr(edges))
-    return np.asarray(chances / chances.sum())
+    chances = ndtr(edges)[1:-1]
+    return np.asarray(chances / ndtr(edges[-1]))
 
 
 def _latency_chances(median: float) -> NDArray[np.float64]:
