@@ -17,11 +17,12 @@ from tests.monitoring.service.events import MODEL, START, decided, decision, exc
 from tests.monitoring.service.stage import BEGIN, Running, in_loop, running, until, vigil
 from vigil.clock import ManualClock, from_micros
 from vigil.contracts.cloud_events import CloudEvent, read_event
-from vigil.errors import ContractError
+from vigil.errors import ContractError, Unavailable
 from vigil.monitoring.cause import Fact
 from vigil.monitoring.samples import LabelBatch, PairCounts, ScoredBatch, Served
 from vigil.monitoring.service.making import check_watches
 from vigil.monitoring.service.settings import ServiceSettings, load_service_settings
+from vigil.monitoring.service.statefile import owned
 from vigil.monitoring.verdicts import Answer, Cause, DriftVerdict, Evidence, State, WatchStatus
 from vigil.registry.bundle import Bundle, bundle_path, load_bundle
 
@@ -392,6 +393,13 @@ def test_a_bundle_without_a_reference_is_counted_by_a_watch_that_never_alarms(ho
         return bool(status["rows"] == 2)
 
     check()
+
+
+def test_two_services_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    with owned(tmp_path), pytest.raises(Unavailable, match="another VIGIL_HOME"), owned(tmp_path):
+        pass
+    with owned(tmp_path):
+        pass
 
 
 def test_settings_come_from_a_file_by_model_and_a_wrong_key_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from vigil.monitoring.service.making import check_watches, make_watch
 from vigil.monitoring.service.outbox import Outbox
 from vigil.monitoring.service.port import MakeWatch
 from vigil.monitoring.service.settings import ServiceSettings
+from vigil.monitoring.service.statefile import owned
 from vigil.monitoring.service.watching import Watches
 from vigil.settings import Settings
 
@@ -47,7 +48,8 @@ def serve(
     """Serve until SIGTERM or SIGINT; then work off what waits, and write the state."""
     if endpoint.nice:
         os.nice(endpoint.nice)
-    asyncio.run(_serve(endpoint, lambda: build(settings, limits, make, clock)))
+    with owned(settings.home.absolute() / FOLDER):
+        asyncio.run(_serve(endpoint, lambda: build(settings, limits, make, clock)))
 
 
 def build(settings: Settings, limits: ServiceSettings, make: MakeWatch, clock: Clock) -> Service:

@@ -1,12 +1,17 @@
 """The state on the disk: written whole or not at all, and a counter that outlives even SIGKILL."""
 
+import fcntl
 import logging
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from vigil.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 _LAYOUT = 1
@@ -47,6 +52,19 @@ class StateFile:
         aside = self._path.with_suffix(".damaged")
         self._path.replace(aside)
         _log.error("the state cannot be read, and is begun anew", extra={"put_aside": str(aside), "cause": cause})
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Hold the folder for one service, or raise Unavailable where another has it; the hold ends with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            cure = "end it, or give this one another VIGIL_HOME"
+            raise Unavailable(f"another detector service works in {folder}: {cure}") from error
+        yield
 
 
 class DurableCounter:
