@@ -80,6 +80,10 @@ def up(
     daemon.start(config)
     status = client.status()
     typer.echo(f"The runtime is up at {status.endpoint} (pid {status.pid}).")
+    from vigil.rollout.process import carry_on
+
+    if carry_on(settings):
+        typer.echo("Rollouts that were under way go on: vigil rollout status.")
     if not status.revisions:
         typer.echo("Nothing is deployed: vigil deploy MODEL.")
 

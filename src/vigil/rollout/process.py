@@ -15,6 +15,15 @@ _UP_SECONDS = 60.0
 _WITHOUT_RUNTIME_SECONDS = 120.0
 
 
+def carry_on(settings: Settings) -> bool:
+    """Return True if a controller was started because a rollout is not over."""
+    records = FolderRecords(settings.home)
+    found = [records.load(model) for model in records.models()]
+    if any(kept is not None and not kept.record.status.settled for kept in found):
+        return ensure_controller(settings)
+    return False
+
+
 def ensure_controller(settings: Settings) -> bool:
     """Return True if a controller had to be started; it ends by itself when all rollouts are over."""
     records = FolderRecords(settings.home)

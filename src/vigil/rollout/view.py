@@ -115,8 +115,9 @@ def _position(spec: Spec, status: Status) -> int:
 
 def _numbers(spec: Spec, status: Status) -> str:
     counted = status.counted
-    served = f", served {counted.candidate:,} of {counted.candidate + counted.production:,} requests"
-    parts = [f"traffic {_share(status)}{served if counted.candidate + counted.production else ''}"]
+    parts = [f"traffic {_share(status)}"]
+    if 0 < status.wish.percent < 100 and counted.candidate + counted.production:
+        parts.append(f"counted {counted.candidate:,} of {counted.candidate + counted.production:,} requests")
     if status.over:
         parts.append(f"clients have seen {status.served:,} answers of the candidate")
     if status.phase in STEPPING:

@@ -41,8 +41,8 @@ def _waits_for(spec: Spec, status: Status) -> str:
     lacking = []
     if status.watched < step.bake_seconds:
         lacking.append(f"{step.bake_seconds - status.watched:.0f} s of its bake")
-    if status.samples < step.minimum_samples:
-        lacking.append(f"{step.minimum_samples - status.samples} of {step.minimum_samples} samples")
     if status.judgement is not None:
         lacking += status.judgement.missing
+    if status.samples < step.minimum_samples:
+        lacking.append(f"{status.samples:,} of at least {step.minimum_samples:,} samples")
     return f"; waits for {', '.join(lacking)}" if lacking else ""
