@@ -45,7 +45,7 @@ def free_port() -> int:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """The settings of a runtime that runs."""
     settings = Settings(home=tmp_path_factory.mktemp("home"))
-    daemon.start(RuntimeConfig(settings=settings, port=free_port(), grpc_port=None, grace_seconds=1))
+    daemon.start(RuntimeConfig(settings=settings, port=free_port(), grpc_port=None, grace_seconds=1, monitor=False))
     yield settings
     RuntimeClient(settings).down(force=True)
 
