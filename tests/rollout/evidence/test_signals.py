@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.rollout.evidence.traffic import Model, Traffic, fold_all, watch
+from tests.rollout.evidence.traffic import CANDIDATE, PRODUCTION, Model, Traffic, fold_all, watch
+from vigil.monitoring.samples import PairCounts
 from vigil.rollout.evidence import EvidenceSettings, Judgement, Signal, Verdict, judge
 
 SPLIT = Traffic(seed=11)
@@ -90,3 +91,10 @@ def test_what_breaks_after_a_long_good_time_is_caught_soon() -> None:
     later = Traffic(seed=17, candidate=Model(errors=0.05)).slots(60, first=1_000)
     assert judge(good, EvidenceSettings()).verdict is Verdict.FINE
     assert judge(fold_all(later, good), EvidenceSettings()).verdict is Verdict.WORSE
+
+
+def test_a_few_events_that_both_decided_do_not_silence_the_comparison_of_the_arms() -> None:
+    pairs = {f"{CANDIDATE}|{PRODUCTION}": PairCounts(pairs=5)}
+    slots = (slot.model_copy(update={"pairs": pairs}) for slot in SPLIT.slots(40))
+    assert "flags_more" in fold_all(slots).tests
+    assert "flags_more" not in fold_all(MIRRORED.slots(40)).tests

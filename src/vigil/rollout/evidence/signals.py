@@ -27,6 +27,11 @@ class Compared:
     before: Evidence
     settings: EvidenceSettings
 
+    @property
+    def are_same_events(self) -> bool:
+        """Whether the arms decided the same events for the most part: then only the pairs are compared."""
+        return 2 * self.pair.pairs > min(self.candidate.scored, self.production.scored)
+
 
 Count = Callable[[Compared], Outcomes | None]
 
@@ -99,7 +104,7 @@ def _late_part(known: Sequence[float], bucket: int, seconds: float) -> float:
 
 
 def _flags(swapped: bool, seen: Compared) -> Outcomes | None:
-    if seen.pair.pairs:
+    if seen.are_same_events:
         return None
     arms = (seen.candidate, seen.production)
     mine, theirs = ((arm.flagged, arm.scored) for arm in (reversed(arms) if swapped else arms))
@@ -120,7 +125,7 @@ def _higher(share: float, swapped: bool, seen: Compared) -> Outcomes | None:
     known = seen.before.scores
     arms = (seen.candidate.scores, seen.production.scores)
     mine, theirs = reversed(arms) if swapped else arms
-    if seen.pair.pairs or not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
+    if seen.are_same_events or not sum(mine) or not sum(theirs) or sum(known) < MIN_REFERENCE:
         return None
     cut = _cut(known, share)
     return _rates((sum(mine[cut:]), sum(mine)), (sum(theirs[cut:]), sum(theirs)), seen.settings.scores)
