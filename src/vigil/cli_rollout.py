@@ -202,10 +202,20 @@ def history(
 def run(
     once: Annotated[bool, typer.Option("--once", help="One look at each rollout, and leave.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 5.0,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Port of /metrics and /healthz; none without it.", min=0, max=65535)
+    ] = None,
 ) -> None:
     """Carry on the rollouts of all models here, as the one controller: the command of its pod in a cluster."""
-    controller = _site().controller()
-    controller.run(every, is_over=lambda _: once)
+    site = _site()
+    from vigil.rollout.pod import run_in_pod, stop_on_sigterm
+
+    if metrics_port is not None and not once:
+        run_in_pod(site.controller(), site.records, every, metrics_port)
+        return
+    if not once:
+        stop_on_sigterm()
+    site.controller().run(every, is_over=lambda _: once)
 
 
 def _ask(model: str, action: str, reason: str, actor: str | None, *, fully: bool = False) -> None:

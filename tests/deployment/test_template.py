@@ -81,12 +81,27 @@ def test_every_container_is_confined(service: dict[str, Any]) -> None:
 
 
 def test_each_container_writes_to_a_folder_of_its_own_and_nowhere_else(service: dict[str, Any]) -> None:
-    mounts = [container["volumeMounts"] for container in containers(service).values()]
-    assert [mount["mountPath"] for (mount,) in mounts] == ["/tmp", "/tmp"]
-    assert service["spec"]["predictor"]["volumes"] == [
-        {"name": "predictor-tmp", "emptyDir": {}},
-        {"name": "transformer-tmp", "emptyDir": {}},
-    ]
+    mounts = [mount for container in containers(service).values() for mount in container["volumeMounts"]]
+    assert [mount["mountPath"] for mount in mounts if not mount.get("readOnly")] == ["/tmp", "/tmp"]
+    volumes = {volume["name"]: volume for volume in service["spec"]["predictor"]["volumes"]}
+    written = [volumes[mount["name"]] for mount in mounts if not mount.get("readOnly")]
+    assert written == [{"name": "predictor-tmp", "emptyDir": {}}, {"name": "transformer-tmp", "emptyDir": {}}]
+
+
+def test_only_the_predictor_reads_the_key_that_bundles_are_verified_by(service: dict[str, Any]) -> None:
+    readers = {
+        name: [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "public-key"]
+        for name, container in containers(service).items()
+    }
+    assert readers == {"kserve-container": ["/etc/vigil/keys"], "transformer-container": []}
+    (volume,) = [one for one in service["spec"]["predictor"]["volumes"] if one["name"] == "public-key"]
+    assert volume["configMap"]["optional"] is True
+
+
+def test_a_copy_of_each_request_and_answer_goes_to_the_detector_service(service: dict[str, Any]) -> None:
+    logger = service["spec"]["predictor"]["logger"]
+    namespace = service["metadata"]["namespace"]
+    assert logger == {"mode": "all", "url": f"http://detector.{namespace}.svc.cluster.local:8090/"}
 
 
 def test_knative_is_asked_for_nothing_that_it_refuses(service: dict[str, Any]) -> None:
