@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from vigil import (
     __version__,
+    cli_alerts,
     cli_demo,
     cli_evaluation,
     cli_features,
@@ -21,6 +22,7 @@ from vigil import (
     cli_runtime,
     cli_schemas,
     cli_simulate,
+    cli_sites,
 )
 from vigil.errors import VigilError
 from vigil.logs import configure_logging
@@ -54,11 +56,13 @@ def _root(
 app.command()(cli_ingest.ingest)
 app.command()(cli_demo.demo)
 app.command("simulate")(cli_simulate.simulate_command)
+app.add_typer(cli_alerts.app, name="alerts")
 app.add_typer(cli_features.app, name="features")
 app.add_typer(cli_evaluation.app, name="evaluate")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_monitor.app, name="monitor")
 app.add_typer(cli_pipeline.app, name="pipeline")
+app.add_typer(cli_sites.app, name="sites")
 app.add_typer(cli_rerun.app, name="rerun")
 app.add_typer(cli_rollout.app, name="rollout")
 for command in (cli_runtime.up, cli_runtime.deploy, cli_runtime.status, cli_runtime.logs, cli_runtime.down):

@@ -115,8 +115,8 @@ def test_a_larger_budget_lowers_the_thresholds_between_floor_and_ceiling() -> No
     assert (loose.tables.norms <= tight.tables.norms).all()
     assert (loose.tables.norms < tight.tables.norms).any()
     for one in (tight, loose):
-        assert (one.tables.norms >= np.array(SETTINGS.floors) - 1e-9).all()
-        assert (one.tables.norms <= np.array(SETTINGS.ceilings) + 1e-9).all()
+        assert (one.tables.norms >= np.array(SETTINGS.floors.each) - 1e-9).all()
+        assert (one.tables.norms <= np.array(SETTINGS.ceilings.each) + 1e-9).all()
     assert with_budget(loose, SETTINGS.budget).to_files() == fleet().to_files()
 
 

@@ -16,6 +16,7 @@ from vigil.fleet.kernels import fitting, online, replay
 from vigil.fleet.model import Basis, Fleet, Tables
 from vigil.fleet.panel import Floats, Panel
 from vigil.fleet.pooling import adopt, basis_of, fallback_row, given_clusters, lean, share
+from vigil.fleet.scales import Fitted, misfit
 from vigil.fleet.settings import FleetSettings
 from vigil.fleet.state import FleetState
 from vigil.fleet.thresholds import MONTH, QUANTILES, norms_of, peaks_of, series_per_site, tails_of, with_budget
@@ -24,9 +25,11 @@ from vigil.fleet.trend import set_trend
 THREADS = 2
 CHUNK = 64
 SAMPLE = 32
-OFFSET = 0.1
-RATES = np.array([[0.1, 0.1], [0.03, 0.15], [0.03, 0.05], [0.01, 0.05], [0.01, 0.0], [0.005, 0.02], [0.005, 0.0]])
-SLOW_RATES = np.array([[0.1, 0.0], [0.03, 0.0], [0.01, 0.0], [0.0, 0.0]])
+SCALES = ((0.0, 0.1), (1.0, 0.1), (1.0, 0.3), (1.0, 1.0))
+"""Linear, and logarithms with offsets in units of the series: the larger, the less small values stand out."""
+NEARLY_BEST = 1.04
+RATES = np.array([[0.02, 0.05], [0.01, 0.05], [0.01, 0.0], [0.005, 0.02], [0.005, 0.0]])
+SLOW_RATES = np.array([[0.05, 0.0], [0.02, 0.0], [0.0, 0.0]])
 """Learning rates that are tried, the fastest first: of the level at each reading, of the day at each of its hours."""
 
 Progress = Callable[[str, float], None]
@@ -87,8 +90,8 @@ def _in_threads(count: int, work: Callable[[NDArray[np.int64]], None]) -> None:
 def _prepare(panel: Panel, grid: Grid, settings: FleetSettings) -> _Work:
     rows, slots = len(grid.values), settings.slots
     params = np.zeros((rows, online.PARAMS))
-    params[:, [online.LOGARITHMIC, online.UNIT, online.OFFSET, online.INNOVATION]] = (1.0, 1.0, OFFSET, 1.0)
-    params[:, online.MOST_MISSING] = settings.floors[online.SILENCE] / settings.patience
+    params[:, [online.LOGARITHMIC, online.UNIT, online.OFFSET, online.INNOVATION]] = (1.0, 1.0, 0.1, 1.0)
+    params[:, online.MOST_MISSING] = settings.floors.silence / settings.patience
     params[:, online.YEAR] = 365.25 * DAY / settings.step
     params[:, online.HORIZON] = 90.0 * DAY / settings.step
     quiet = np.full((rows, online.STATISTICS, len(QUANTILES)), 0.0, dtype=np.float32)
@@ -99,7 +102,7 @@ def _prepare(panel: Panel, grid: Grid, settings: FleetSettings) -> _Work:
         closed=np.zeros((rows, slots), dtype=np.bool_),
         same_cost=np.zeros((rows, slots), dtype=np.float32),
         miss_cost=np.zeros((rows, slots), dtype=np.float32),
-        norms=np.tile(np.array(settings.ceilings), (rows, 1)),
+        norms=np.tile(np.array(settings.ceilings.each), (rows, 1)),
         tails=np.zeros((rows, replay.BINS), dtype=np.float32),
         peaks=quiet,
         facts=np.zeros((rows, 4), dtype=np.int64),
@@ -126,37 +129,31 @@ def _decompose(work: _Work, rows: NDArray[np.int64]) -> None:
 
 
 def _choose_scale(work: _Work, rows: NDArray[np.int64]) -> None:
-    """Set the scale of one metric to the one whose profile fits its values better; negative ones want a linear one."""
+    """Set the scale of one metric: of those that fit its values about best, the one on which residuals are most even.
+
+    Negative values want a linear one.
+    """
     params = work.tables.params
     sample = rows[:: max(1, len(rows) // SAMPLE)]
-    lowest = np.array([np.nanmin(work.grid.values[row], initial=0.0) for row in sample])
-    errors = {}
-    for logarithmic in (0.0, 1.0):
-        params[sample, online.LOGARITHMIC] = logarithmic
+    lowest = np.median([np.nanmin(work.grid.values[row], initial=0.0) for row in sample])
+    choices = SCALES if lowest >= 0.0 else SCALES[:1]
+    fits = []
+    for logarithmic, offset in choices:
+        params[sample, online.LOGARITHMIC], params[sample, online.OFFSET] = logarithmic, offset
         _decompose(work, sample)
-        errors[logarithmic] = np.median([_misfit(work, row) for row in sample])
-    better = errors[1.0] <= 1.04 * errors[0.0] and np.median(lowest) >= 0.0
-    params[rows, online.LOGARITHMIC] = 1.0 if better else 0.0
+        found = np.array([misfit(_fitted(work, row), params[row]) for row in sample])
+        fits.append(np.median(found, axis=0))
+    errors, lopsided = np.array(fits).T
+    chosen = int(np.argmin(np.where(errors <= NEARLY_BEST * errors.min(), lopsided, np.inf)))
+    params[rows, online.LOGARITHMIC], params[rows, online.OFFSET] = choices[chosen]
 
 
-def _misfit(work: _Work, row: int) -> float:
-    """Return the mean distance of the values of one series from its levels and profile, relative to their size."""
+def _fitted(work: _Work, row: int) -> Fitted:
     grid, tables = work.grid, work.tables
-    values, params = grid.values[row].astype(np.float64), tables.params[row]
     slots = grid.slots[grid.calendar_of[row]]
     middles = (np.arange(work.levels.shape[1]) + 0.5) * work.settings.block
-    scaled = np.interp(np.arange(len(values)) + 0.5, middles, work.levels[row]) + tables.profile[row][slots]
-    if params[online.LOGARITHMIC]:
-        floor = np.log(OFFSET)
-        expected = np.where(scaled > floor, np.exp(np.minimum(scaled, 60.0)) - OFFSET, (scaled - floor) * OFFSET)
-    else:
-        expected = scaled
-    expected = np.where(tables.closed[row][slots], 0.0, expected * params[online.UNIT])
-    there = np.isfinite(values)
-    if not there.any():
-        return 0.0
-    size = np.abs(values[there] - np.median(values[there])).mean()
-    return float(np.abs(values - expected)[there].mean() / max(size, 1e-12))
+    scaled = np.interp(np.arange(len(slots)) + 0.5, middles, work.levels[row]) + tables.profile[row][slots]
+    return Fitted(grid.values[row].astype(np.float64), scaled, tables.scale[row][slots], tables.closed[row][slots])
 
 
 def _set_facts(work: _Work) -> None:
@@ -224,6 +221,8 @@ def _calibrate(panel: Panel, work: _Work, groups: list[NDArray[np.int64]], first
         if turn == 0:
             for rows in groups:
                 work.tables.norms[rows] = norms_of(work.tables, rows, work.settings, per_site)
+    seen = state.memory[:, online.SEEN] > 0
+    state.memory[seen, online.STEP] = work.grid.last[seen]
     for rows in groups:
         work.tables.tails[rows] = tails_of(histogram[rows].sum(axis=0))
     return state

@@ -27,6 +27,8 @@ class Grid:
     """(calendars, steps) slot of the week or of a holiday"""
     hours: NDArray[np.int16]
     """(calendars, steps) step of the day"""
+    last: NDArray[np.int64]
+    """(series,) number of the last step at which something came, what is masked included; -1 without any"""
 
 
 def grid_of(panel: Panel, settings: FleetSettings) -> Grid:
@@ -43,13 +45,15 @@ def grid_of(panel: Panel, settings: FleetSettings) -> Grid:
         )
     values = np.full((len(panel.series), end - first), np.nan, dtype=np.float32)
     values[readings.index, steps - first] = readings.values
+    last = np.full(len(panel.series), -1, dtype=np.int64)
+    np.maximum.at(last, readings.index, steps)
     _blank(panel, settings, values, first)
     facts = [panel.sites.get(series.site, SiteFacts()) for series in panel.series]
     calendars, numbers = distinct(Calendar.of(one) for one in facts)
     columns = np.arange(first, end, dtype=np.int64)
     clocks = [calendar.slots(columns, settings) for calendar in calendars]
     slots, hours = (np.stack([clock[part] for clock in clocks]) for part in (0, 1))
-    return Grid(first, values, calendars, numbers, slots, hours)
+    return Grid(first, values, calendars, numbers, slots, hours, last)
 
 
 def _blank(panel: Panel, settings: FleetSettings, values: NDArray[np.float32], first: int) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vigil.clock import DAY
 from vigil.fleet.grid import Grid
-from vigil.fleet.kernels import online, replay
+from vigil.fleet.kernels import replay
 from vigil.fleet.model import Tables
 from vigil.fleet.settings import FleetSettings
 
@@ -30,7 +30,7 @@ def blank_faults(
         rows = np.arange(first, min(first + CHUNK, len(grid.values)))
         decompose(rows)
         values = grid.values[rows]
-        limit = settings.floors[online.STUCK]
+        limit = settings.floors.stuck
         blanked[rows] = replay.mask_many(
             values, grid.calendar_of[rows], grid.slots, tables.same_cost[rows], limit, least
         )

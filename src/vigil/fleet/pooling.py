@@ -160,13 +160,13 @@ def cold_spread(params: Floats) -> float:
 
 def adopt(tables: Tables, row: int, fallback: Tables, has_readings: bool) -> None:
     """Give a cold series what it cannot know by itself; its own unit and level stay where it has readings."""
-    kept = [online.UNIT, online.LEVEL, online.ORIGIN, online.LOWEST, online.HIGHEST]
+    kept = [online.UNIT, online.LEVEL, online.ORIGIN]
     own = tables.params[row, kept].copy()
     tables.params[row] = fallback.params[0]
     for name in ("scale", "same_cost", "miss_cost", "closed"):
         getattr(tables, name)[row] = getattr(fallback, name)[0]
     if has_readings:
-        tables.params[row, kept[:3]] = own[:3]
+        tables.params[row, kept] = own
 
 
 def given_clusters(panel: Panel, rows: NDArray[np.int64]) -> list[str | None]:

@@ -111,6 +111,20 @@ def advance(fleet: Fleet, state: FleetState, until: int) -> Findings:
     return score(fleet, state, Readings.of([]), until)
 
 
+def foresee(fleet: Fleet, state: FleetState, series: Series, times: Ints) -> tuple[Floats, Floats, Floats]:
+    """Return what is expected of a series at some times, and the band around it, from what is known now."""
+    if series not in fleet.position:
+        raise ContractError(f"the fleet has no {series.metric} of site {series.site}")
+    row = fleet.position[series]
+    rows = np.full(len(times), row, dtype=np.int64)
+    steps = times // fleet.settings.step
+    clock = _clock(fleet, rows, steps)
+    bands = np.zeros((len(times), 3))
+    model = tuple(fleet.tables)[:4]
+    scoring.foresee(rows, steps, clock, model, (state.memory, state.daily), bands)
+    return bands[:, 0], bands[:, 1], bands[:, 2]
+
+
 def _seats(fleet: Fleet, state: FleetState, readings: Readings) -> tuple[Ints, Ints]:
     """Return the seat and the row of the model of each of the readings' series, seating those that are new."""
     used, first = np.unique(readings.index, return_index=True)

@@ -5,19 +5,36 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vigil.clock import DAY, HOUR, MICROSECOND, SECOND
 
 
+class Limits(BaseModel):
+    """One limit for each thing that is watched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    z: float = Field(default=3.5, gt=0, description="of one reading, in robust standard deviations")
+    range: float = Field(
+        default=0.35, gt=0, description="of one reading beyond all but the extremes, in their distance"
+    )
+    cusum: float = Field(default=6.0, gt=0, description="of the sum of what is more than half a deviation, in these")
+    window: float = Field(default=3.0, gt=0, description="of the sum over a window, in its standard deviations")
+    stuck: float = Field(default=12.0, gt=0, description="of equal values: minus the logarithm of their probability")
+    silence: float = Field(default=9.0, gt=0, description="of missing readings: minus the logarithm of theirs")
+
+    @property
+    def each(self) -> tuple[float, ...]:
+        """The limit of each statistic of `vigil.fleet.kernels.online`: the first four twice, high and low."""
+        return (self.z,) * 2 + (self.range,) * 2 + (self.cusum,) * 2 + (self.window,) * 2 + (self.stuck, self.silence)
+
+
 class FleetSettings(BaseModel):
     """Everything that a fit depends on besides its readings; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     step_seconds: int = Field(default=HOUR // SECOND, ge=1, description="time between two readings of a series")
-    budget: float = Field(default=0.5, gt=0, le=100, description="false incidents per site and month that are allowed")
-    floors: tuple[float, float, float, float, float] = Field(
-        default=(3.5, 12.0, 4.0, 12.0, 9.0),
-        description="least thresholds: z-score, CUSUM, window, stuck, silence",
-    )
-    ceilings: tuple[float, float, float, float, float] = Field(
-        default=(12.0, 250.0, 18.0, 60.0, 60.0),
+    budget: float = Field(default=0.4, gt=0, le=100, description="false incidents per site and month that are allowed")
+    floors: Limits = Field(default=Limits(), description="least thresholds")
+    ceilings: Limits = Field(
+        default=Limits(z=12.0, range=2.1, cusum=250.0, window=18.0, stuck=60.0, silence=60.0),
         description="largest thresholds, whatever the history holds",
     )
     site_days: float = Field(default=28.0, gt=0, description="history from which a site has a profile of its own")
@@ -39,7 +56,7 @@ class FleetSettings(BaseModel):
 
     @model_validator(mode="after")
     def _floors_are_below_ceilings(self) -> "FleetSettings":
-        if any(low > high for low, high in zip(self.floors, self.ceilings, strict=True)):
+        if any(low > high for low, high in zip(self.floors.each, self.ceilings.each, strict=True)):
             raise ValueError("a floor is above its ceiling")
         return self
 

@@ -14,7 +14,7 @@ from vigil.fleet.settings import FleetSettings
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
 GUMBEL = -np.log(-np.log(np.array(QUANTILES)))
 MONTH = 30.4 * DAY
-WATCHED = 3
+WATCHED = 8
 """Statistics that share the budget; stuck and silence are counted in probabilities and have their own floors."""
 PRIOR_BLOCKS = 12.0
 FEW_BLOCKS = 6.0
@@ -47,9 +47,9 @@ def norms_of(tables: Tables, rows: NDArray[np.int64], settings: FleetSettings, s
     blocks = tables.facts[rows, 3][:, None] / 100 * blocks_a_month
     spread = np.maximum(wide, tail) * (1 + FEW_BLOCKS / np.maximum(blocks, 1))
     raw = peaks[:, :, 1] + spread * (-np.log(-np.log1p(-often)) - GUMBEL[1])
-    raw = np.clip(raw, np.array(settings.floors), np.array(settings.ceilings))
+    raw = np.clip(raw, np.array(settings.floors.each), np.array(settings.ceilings.each))
     own = tables.facts[rows, 0] == Basis.SITE
-    usual = np.median(raw[own], axis=0) if own.any() else np.array(settings.floors) * 1.5
+    usual = np.median(raw[own], axis=0) if own.any() else np.array(settings.floors.each) * 1.5
     weight = np.where(own[:, None], blocks / (blocks + PRIOR_BLOCKS), 0.0)
     norms: Floats = np.exp(weight * np.log(raw) + (1 - weight) * np.log(np.maximum(usual, 1e-6)))
     return norms

@@ -13,13 +13,14 @@ from vigil.fleet.kernels.online import (
     INNOVATION,
     LOGARITHMIC,
     LOWEST,
+    MIDDLE,
     OPTIONS,
     PHI,
     UNIT,
     clip,
     forward,
 )
-from vigil.fleet.kernels.robust import deviation, median, of_slots, quantile
+from vigil.fleet.kernels.robust import deviation, median, of_slots, quantile, spread_of
 
 RECENT = 8
 """Last readings of a slot that tell whether the site is closed then."""
@@ -28,7 +29,7 @@ NEWS = 2.5
 PASSES = 3
 PRIOR = 8.0
 """Readings that the spread of the whole series counts for in the spread of one slot."""
-MOST_COST = 5.0
+MOST_COST = 6.0
 MEDIAN_NOISE = 1.57
 """Variance of a median relative to that of a mean, of normal values."""
 
@@ -62,7 +63,7 @@ def fit_one(values, slots, shape, given, params, tables):
         smooth(profile, scale, closed, counts, day, buffer)
     absorb_news(scaled, path, rows, starts, profile, scale, week, absorb, buffer)
     find_memory(scaled, path, slots, profile, scale, closed, params, buffer)
-    find_costs(values, slots, starts, same_cost, miss_cost)
+    find_costs(values, slots, week + day, same_cost, miss_cost)
     return levels
 
 
@@ -91,6 +92,7 @@ def set_unit(values, slots, closed, params, buffer):
             buffer[count] = values[row]
             count += 1
     centre = median(buffer, count)
+    params[MIDDLE] = centre
     params[LOWEST] = quantile(buffer, count, 0.001)
     params[HIGHEST] = quantile(buffer, count, 0.999)
     if params[LOGARITHMIC] == 1.0:
@@ -251,7 +253,7 @@ def find_scale(scaled, path, rows, starts, profile, scale, closed, week, buffer)
             for one in range(starts[slot], starts[slot + 1]):
                 buffer[total] = scaled[rows[one]] - path[rows[one]] - profile[slot]
                 total += 1
-    whole = max(deviation(buffer, total, 0.0), 0.01)
+    whole = max(spread_of(buffer, total), 0.01)
     for slot in range(len(scale)):
         count = starts[slot + 1] - starts[slot]
         for one in range(count):
@@ -262,7 +264,7 @@ def find_scale(scaled, path, rows, starts, profile, scale, closed, week, buffer)
             high = quantile(buffer, count, 0.9) - lowest
             scale[slot] = max(0.5 * whole, high / 2.0, 0.1)
             continue
-        spread = deviation(buffer, count, 0.0)
+        spread = spread_of(buffer, count)
         scale[slot] = math.sqrt((count * spread * spread + PRIOR * whole * whole) / (count + PRIOR))
 
 
@@ -320,8 +322,11 @@ def ratio_of(scaled, path, slots, profile, scale, row):
 
 
 @njit(**OPTIONS)
-def find_costs(values, slots, starts, same_cost, miss_cost):
-    """Find what an equal value and a missing one cost in each slot: minus the logarithm of how often that happens."""
+def find_costs(values, slots, longest, same_cost, miss_cost):
+    """Find what an equal value and a missing one cost in each slot: minus the logarithm of how often that happens.
+
+    Of a gap longer than `longest` only so much counts: it was an outage, or it was masked.
+    """
     slot_count = len(same_cost)
     same, missing, seen = np.zeros(slot_count), np.zeros(slot_count), np.zeros(slot_count)
     first, last = -1, -1
@@ -329,11 +334,13 @@ def find_costs(values, slots, starts, same_cost, miss_cost):
         if not np.isnan(values[row]):
             first = row if first < 0 else first
             last = row
+    run = 0
     for row in range(max(first, 0), last + 1):
         slot = slots[row]
-        seen[slot] += 1.0
-        if np.isnan(values[row]):
-            missing[slot] += 1.0
+        run = run + 1 if np.isnan(values[row]) else 0
+        seen[slot] += 1.0 if run <= longest else 0.0
+        if run > 0:
+            missing[slot] += 1.0 if run <= longest else 0.0
         elif row > first and values[row] == values[row - 1]:
             same[slot] += 1.0
     present = max(seen.sum() - missing.sum(), 0.0)

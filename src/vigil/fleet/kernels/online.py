@@ -30,13 +30,26 @@ OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
     COLD,
     LOWEST,
     HIGHEST,
+    MIDDLE,
     MOST_MISSING,
     PARAMS,
-) = range(21)
+) = range(22)
 """Columns of `params`. FAST and DAILY are learning rates, COLD the spread between sites of a level not yet seen."""
 
-POINT, CUSUM, WINDOW, STUCK, SILENCE, STATISTICS = range(6)
-"""What is watched; each has its threshold."""
+(
+    POINT_HIGH,
+    POINT_LOW,
+    RANGE_HIGH,
+    RANGE_LOW,
+    CUSUM_HIGH,
+    CUSUM_LOW,
+    WINDOW_HIGH,
+    WINDOW_LOW,
+    STUCK,
+    SILENCE,
+    STATISTICS,
+) = range(11)
+"""What is watched; each has its threshold, and each side its own, since few metrics are alike in both directions."""
 
 STEP, SEEN, SHIFT, LEARNED, RESIDUAL, UP, DOWN, LAST, SAME, MISSING, SILENT, OPEN, UNITS, PLACE, MEMORY = range(15)
 """Columns of `memory`: last step, readings so far, shift of the level, readings it was learned from, last residual, the
@@ -54,6 +67,8 @@ CLIP, SLACK, MOST_CUSUM = 4.0, 0.5, 1.3
 LONG_RUN, THAW = 2.0, 0.3
 """A collective finding is a shift after so many windows; learning slows to this rate while something is open."""
 BAND = 3.0
+TINY, INSIDE = 0.1, 0.9
+"""A range is at least so much of the unit wide; what is inside so much of it does not count."""
 WARM_UP = 7.0
 """Days after which the sums of a series without a history of its own are watched."""
 
@@ -125,7 +140,12 @@ def observe(value, place, model, state, found, stats):
     found[HIGH] = backward(predicted + BAND * sharp, params)
     familiar = cold == 0.0 or memory[LEARNED] >= WARM_UP * len(daily)
     gather(value, residual / wide, not shut and familiar, same_cost[slot], norms, memory, ring, stats)
-    stats[POINT] = abs(z)
+    middle = params[MIDDLE]
+    above = (value - middle) / max(params[HIGHEST] - middle, TINY * params[UNIT])
+    below = (middle - value) / max(middle - params[LOWEST], TINY * params[UNIT])
+    if cold == 0.0:
+        stats[RANGE_HIGH], stats[RANGE_LOW] = max(above - INSIDE, 0.0), max(below - INSIDE, 0.0)
+    stats[POINT_HIGH], stats[POINT_LOW] = max(z, 0.0), max(-z, 0.0)
     judge(value, stats, norms, params, memory, ring, found)
     learn(step, value, residual, wide, shut, hour, params, found, stats, norms, memory, daily)
 
@@ -136,17 +156,17 @@ def gather(value, deviation, summed, cost, norms, memory, ring, stats):
     stats[:] = 0.0
     bounded = clip(deviation, CLIP)
     if summed:
-        ceiling = MOST_CUSUM * norms[CUSUM]
-        memory[UP] = min(max(0.0, memory[UP] + bounded - SLACK), ceiling)
-        memory[DOWN] = min(max(0.0, memory[DOWN] - bounded - SLACK), ceiling)
+        memory[UP] = min(max(0.0, memory[UP] + bounded - SLACK), MOST_CUSUM * norms[CUSUM_HIGH])
+        memory[DOWN] = min(max(0.0, memory[DOWN] - bounded - SLACK), MOST_CUSUM * norms[CUSUM_LOW])
         place = int(memory[PLACE])
         ring[place] = bounded
         memory[PLACE] = (place + 1) % len(ring)
         total = 0.0
         for one in range(len(ring)):
             total += ring[one]
-        stats[WINDOW] = abs(total) / math.sqrt(len(ring))
-        stats[CUSUM] = max(memory[UP], memory[DOWN])
+        stats[WINDOW_HIGH] = max(total, 0.0) / math.sqrt(len(ring))
+        stats[WINDOW_LOW] = max(-total, 0.0) / math.sqrt(len(ring))
+        stats[CUSUM_HIGH], stats[CUSUM_LOW] = memory[UP], memory[DOWN]
     if memory[SEEN] > 0.0 and value == memory[LAST]:
         memory[SAME] += cost
     else:
@@ -162,7 +182,7 @@ def judge(value, stats, norms, params, memory, ring, found):
         if stats[one] / norms[one] > ratio:
             best, ratio = one, stats[one] / norms[one]
     found[RATIO] = ratio
-    found[SIGN] = direction(best, found[Z], memory, ring)
+    found[SIGN] = direction(best, found[Z])
     expected = found[EXPECTED]
     decades = math.log10(value / expected) if value > 0.0 and expected > 0.0 else 0.0
     near = abs(decades) > 0.8 and abs(decades - round(decades)) < 0.2
@@ -176,22 +196,17 @@ def judge(value, stats, norms, params, memory, ring, found):
         found[KIND] = REPEATED
     elif memory[UNITS] >= 3.0:
         found[KIND] = SCALED
-    elif best == POINT and memory[OPEN] < len(ring):
+    elif best <= RANGE_LOW and memory[OPEN] < len(ring):
         found[KIND] = SPIKE if value < params[LOWEST] or value > params[HIGHEST] else CONTEXT
     else:
         found[KIND] = MOVED if memory[OPEN] >= LONG_RUN * len(ring) else COLLECTIVE
 
 
 @njit(**OPTIONS)
-def direction(best, z, memory, ring):
+def direction(best, z):
     """Return 1 for what is too high, -1 for what is too low."""
-    if best == CUSUM:
-        return 1.0 if memory[UP] >= memory[DOWN] else -1.0
-    if best == WINDOW:
-        total = 0.0
-        for one in range(len(ring)):
-            total += ring[one]
-        return 1.0 if total > 0.0 else -1.0
+    if best <= WINDOW_LOW:
+        return 1.0 if best % 2 == 0 else -1.0
     return 1.0 if z > 0.0 else -1.0
 
 

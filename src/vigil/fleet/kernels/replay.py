@@ -10,6 +10,7 @@ from vigil.fleet.kernels.online import (
     OUTPUTS,
     PHI,
     RATIO,
+    SILENT,
     STATISTICS,
     absent,
     baseline,
@@ -45,6 +46,8 @@ def replay_many(values, first_step, calendar_of, clocks, model, state, maxima, h
         started, last = bounds(values[one])
         for row in range(started, last + 1):
             place = (first_step + row, slot_of[row], hour_of[row])
+            if np.isnan(values[one, row]) and memory[one, SILENT] >= block:
+                continue
             if np.isnan(values[one, row]):
                 absent(place, chosen, seat, found, stats)
             else:

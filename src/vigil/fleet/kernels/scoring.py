@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from vigil.fleet.kernels.online import (
+    BAND,
     DUPLICATE,
     KIND,
     LAST,
@@ -12,10 +13,14 @@ from vigil.fleet.kernels.online import (
     RATIO,
     RESIDUAL,
     SEEN,
+    SHIFT,
     SILENT,
     STATISTICS,
     STEP,
     absent,
+    backward,
+    baseline,
+    forward,
     observe,
 )
 from vigil.fleet.kernels.replay import BIN, BINS
@@ -91,6 +96,23 @@ def score_planned(planned, seat_of, row_of, clock, values, model, state, found):
             found[one, KIND] = DUPLICATE if same else LATE
             continue
         observe(value, place, chosen, mine, found[one], stats)
+
+
+@njit(**OPTIONS)
+def foresee(row_of, steps, clock, model, state, bands):
+    """Put (expected, low, high) of each step into `bands`, from what the seats know now; seats are numbered as rows."""
+    params, profile, scale, closed = model
+    memory, daily = state
+    slots, hours = clock
+    for one in range(len(row_of)):
+        row, slot = row_of[one], slots[one]
+        centre = forward(0.0, params[row])
+        if not closed[row, slot]:
+            centre = (
+                baseline(steps[one], params[row]) + memory[row, SHIFT] + daily[row, hours[one]] + profile[row, slot]
+            )
+        for place, width in enumerate((0.0, -BAND, BAND)):
+            bands[one, place] = backward(centre + width * scale[row, slot], params[row])
 
 
 @njit(**OPTIONS)

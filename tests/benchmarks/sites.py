@@ -1,0 +1,93 @@
+"""What the models of the sites are worth (`make bench-sites`): incidents caught, cost, and the same beside its peers.
+
+`python -m tests.benchmarks.sites [incidents scale peers nab]` runs the named parts, or all; numbers of parts that do
+not run stay as they were in the file.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tests.benchmarks import sites_incidents, sites_peers, sites_scale
+from tests.benchmarks.report import Number, publish
+
+PROBLEMS = {"buildings": sites_incidents.buildings, "orange_juice": sites_incidents.orange_juice}
+
+
+def incidents() -> list[Number]:
+    """Return shares that are caught and false incidents, by data set and together."""
+    numbers, caught, false = [], [], []
+    for name, problem in PROBLEMS.items():
+        outcome = sites_incidents.study(problem())
+        caught.append(outcome.caught_percent)
+        false.append(outcome.false_site_month)
+        kinds = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in outcome.caught.items())
+        numbers += [
+            Number(f"caught_percent_{name}", caught[-1], "%", "higher", 90.0, f"injected, seed 7: {kinds}"),
+            Number(f"false_incidents_site_month_{name}", false[-1], "1/month", "lower", 1.0, "on the clean twin"),
+        ]
+    both = "mean of buildings and orange_juice"
+    return [
+        Number("caught_percent", float(np.mean(caught)), "%", "higher", 90.0, both),
+        Number("false_incidents_site_month", float(np.max(false)), "1/month", "lower", 1.0, "the larger of the two"),
+        *numbers,
+    ]
+
+
+def scale() -> list[Number]:
+    """Return the cost of 1,000 sites, and how it grows."""
+    small, large = sites_scale.in_a_process(1_000), sites_scale.in_a_process(10_000)
+    growth = large["fit_seconds"] / small["fit_seconds"] / 10
+    year = "1,000 sites, hourly, one year"
+    return [
+        Number("fit_1000_seconds", small["fit_seconds"], "s", "lower", 60.0, f"{year}, two threads"),
+        Number("fit_1000_mib", small["mib"], "MiB", "lower", 2048.0, f"peak of the process with its data, {year}"),
+        Number("score_hour_ms", small["hour_ms"], "ms", "lower", 200.0, "one hour of 1,000 sites"),
+        Number(
+            "cost_10000_over_1000", growth, "ratio", "lower", 1.1, "time of a fit of 10,000 sites over ten of 1,000"
+        ),
+    ]
+
+
+def peers() -> list[Number]:
+    """Return how much faster than its peers the fleet is, and the errors of all."""
+    values = sites_peers.sample()
+    mine = sites_peers.ours(values)
+    task = f"two weeks after a year, {len(values)} of the simulated sites"
+    numbers = [Number("forecast_error", mine.error, "of the mean", "lower", None, task)]
+    for name, short in (("statsforecast", "mstl"), ("prophet", "prophet")):
+        theirs = sites_peers.peer(name, values)
+        if theirs is None:
+            continue
+        ratio = theirs.seconds / mine.seconds
+        compared = f"{theirs.seconds:.2f} s a site against {mine.seconds:.3f}, fit and forecast"
+        numbers += [
+            Number(f"ratio_to_{short}", ratio, "times faster", "higher", 50.0, compared),
+            Number(f"forecast_error_{short}", theirs.error, "of the mean", "lower", None, task),
+            Number(f"error_over_{short}", mine.error / theirs.error, "ratio", "lower", 1.0, "forecast_error of both"),
+        ]
+    return numbers
+
+
+def nab() -> list[Number]:
+    """Return the score on NAB."""
+    if importlib.util.find_spec("tests.benchmarks.sites_nab") is None:
+        return []
+    module = importlib.import_module("tests.benchmarks.sites_nab")
+    numbers: list[Number] = module.numbers()
+    return numbers
+
+
+PARTS: Mapping[str, Callable[[], list[Number]]] = {"incidents": incidents, "scale": scale, "peers": peers, "nab": nab}
+
+
+def main(names: Sequence[str]) -> None:
+    """Run the parts and publish each when it is done."""
+    for name in names or list(PARTS):
+        publish("sites", PARTS[name]())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
