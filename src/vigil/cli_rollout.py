@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 
 from vigil.deployment.request import Target
 from vigil.errors import ContractError, MissingExtra
@@ -30,6 +31,9 @@ _Actor = Annotated[
     typer.Option("--actor", metavar="ACTOR", help="person:NAME or policy:NAME; without it person: and your login."),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+_WIDEST = 200
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def status(model: _AnyModel = None, as_json: _Json = False) -> None:
     elif model is not None:
         Console().print(detail(records[0], controlled=site.is_controlled()))
     else:
-        Console().print(overview(records) if records else "No rollout: vigil rollout start MODEL VERSION.")
+        _print_wide(overview(records)) if records else typer.echo("No rollout: vigil rollout start MODEL VERSION.")
 
 
 @app.command()
@@ -191,7 +195,7 @@ def history(
         if as_json:
             typer.echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
         else:
-            Console().print(history_view(entries) if entries else f"Nothing was ever rolled out of {model}.")
+            _print_wide(history_view(entries)) if entries else typer.echo(f"Nothing was ever rolled out of {model}.")
     if verify and broken is not None:
         raise ContractError(f"the audit log of {model} does not hold: {broken}")
     if verify and not as_json:
@@ -253,6 +257,14 @@ def _opener(place: _Place, settings: Settings) -> "Callable[[], Site]":
         if (error.name or "vigil").startswith("vigil"):
             raise
         raise MissingExtra(str(error.name), "serve") from error
+
+
+def _print_wide(table: Table) -> None:
+    """Print a table as wide as it wants to be: a line that wraps beats a cell of two letters."""
+    console = Console()
+    wanted = console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+    console.width = max(console.width, wanted)
+    console.print(table)
 
 
 def _who(actor: str | None) -> str:

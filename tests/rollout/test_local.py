@@ -7,9 +7,11 @@ import pytest
 
 from tests.rollout.local import begun, order, registry, traffic
 from tests.runtime.world import World, world
+from vigil.clock import system_clock
 from vigil.contracts.keys import ModelName
 from vigil.registry.store import FolderStore
 from vigil.rollout.audit import AuditLog
+from vigil.rollout.beginning import begin
 from vigil.rollout.connecting import local_controller
 from vigil.rollout.process import ensure_controller
 from vigil.rollout.status import Phase, Record
@@ -73,6 +75,20 @@ def test_a_candidate_that_does_not_start_has_failed_with_its_last_words(place: W
     assert record.status.phase is Phase.FAILED, record.status.message
     assert "no such feature" in (record.status.cause or "")
     assert place.traffic() == {"m-v1": 100}
+
+
+def test_a_candidate_that_failed_once_is_started_anew_by_the_next_rollout(place: World) -> None:
+    registry(place.home)
+    spec = order(place, transformer_dies="no such feature")
+    before = carry_on(place, begun(spec, place))
+    assert before.status.phase is Phase.FAILED
+    place.bundle("2")
+    records = FolderRecords(place.home)
+    again = spec.model_copy(update={"id": "again", "created": system_clock()})
+    records.save(begin(again, before, logged=2), records.load("m"))
+    with traffic(place):
+        record = carry_on(place, records)
+    assert record.status.phase is Phase.SUCCEEDED, record.status.message
 
 
 def test_the_controller_process_carries_on_alone_and_ends_when_nothing_is_left(place: World) -> None:

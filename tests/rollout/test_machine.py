@@ -10,6 +10,7 @@ from vigil.errors import ContractError
 from vigil.monitoring.verdicts import Cause
 from vigil.rollout.beginning import begin
 from vigil.rollout.holds import is_wrong_share
+from vigil.rollout.intents import Serve
 from vigil.rollout.spec import Step
 from vigil.rollout.status import FINAL, HoldKind, Phase, Record
 
@@ -210,6 +211,19 @@ def test_a_candidate_that_crashes_before_it_is_ready_has_failed_with_the_reason(
     scene.failed = "no such bundle"
     scene.until(Phase.FAILED)
     assert "no such bundle" in (scene.status.cause or "")
+
+
+def test_a_failure_of_an_earlier_attempt_is_not_that_of_this_one() -> None:
+    scene = Scene(deployed=True, failed="no such bundle").run(2)
+    assert scene.status.phase is Phase.STARTING
+    assert any(isinstance(intent, Serve) for intent in scene.intents)
+    scene.failed = None
+    assert scene.until(Phase.SUCCEEDED).kinds == GOOD_WAY
+
+
+def test_a_failure_that_comes_again_and_again_is_one_at_last() -> None:
+    scene = Scene(deployed=True, failed="no such bundle", ready=False).until(Phase.FAILED)
+    assert scene.kinds == ["start", "fail"]
 
 
 def test_a_candidate_that_is_unready_for_a_while_halts_and_is_rolled_back_when_it_stays_so() -> None:

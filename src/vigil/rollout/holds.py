@@ -29,8 +29,8 @@ def find_holds(turn: Turn) -> tuple[Hold, ...]:
 
 def _find(turn: Turn) -> Iterator[tuple[HoldKind, str]]:
     if turn.jump:
-        way = "back" if turn.jump < 0 else "forward"
-        yield HoldKind.CLOCK, f"the clock went {abs(turn.jump):.0f} s {way} between two ticks: that time is not counted"
+        way = "the clock went back by" if turn.jump < 0 else "nobody watched, or the clock jumped, for"
+        yield HoldKind.CLOCK, f"{way} {abs(turn.jump):.0f} s: that time is not counted"
     yield from _silences(turn)
     yield from _refusal(turn)
     yield from _registry(turn)

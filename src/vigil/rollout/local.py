@@ -12,7 +12,7 @@ from vigil.rollout.status import Status, Wish
 from vigil.runtime.client import RuntimeClient
 from vigil.runtime.status import DeployRequest, RevisionStatus, RuntimeStatus, State
 
-_RUNS_NOT = (State.STOPPED, State.DRAINING)
+_RUNS_NOT = (State.STOPPED, State.DRAINING, State.FAILED)
 
 
 class LocalServing:

@@ -68,7 +68,7 @@ def _starting(turn: Turn) -> None:
     """Wait for the candidate, without any traffic."""
     status, seen = turn.status, turn.seen
     candidate = seen.serving.candidate if seen.serving else None
-    if candidate is not None and candidate.failed:
+    if candidate is not None and candidate.failed and not status.failed_before:
         turn.end(Phase.FAILED, ActKind.FAIL, f"the candidate failed before it was ready: {candidate.failed}")
         return
     if status.waited > turn.spec.patience.ready:

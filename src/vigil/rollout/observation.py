@@ -37,7 +37,7 @@ class ServingSeen:
 
     def grants(self, wish: Wish) -> bool:
         """Return whether the wish is true."""
-        if self.strangers or (wish.candidate and self.candidate is None):
+        if self.strangers or (wish.candidate and (self.candidate is None or self.candidate.failed)):
             return False
         candidate, production = self.candidate, self.production
         given = candidate.percent if candidate else 0.0

@@ -39,6 +39,7 @@ def _see_serving(turn: Turn) -> None:
         production_revision=production.name if production else status.production_revision,
         in_force=(status.in_force or turn.now) if serving.grants(status.wish) else None,
         waited=0.0 if candidate and candidate.ready else status.waited + turn.passed,
+        failed_before=(status.failed_before or status.ticked is None) and bool(candidate and candidate.failed),
     )
 
 

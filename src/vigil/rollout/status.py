@@ -154,6 +154,7 @@ class Status(_Document):
     judgement: Judgement | None = None
     cursors: dict[str, int] = Field(default={}, description="number of the slot folded last, by source")
     silence: dict[str, float] = Field(default={}, description="seconds without an answer or a slot, by part")
+    failed_before: bool = Field(default=False, description="the candidate is seen failed from an earlier attempt")
     candidate_revision: str | None = None
     production_revision: str | None = None
     old_verdicts: tuple[str, ...] | None = Field(default=None, description="of the watch, from before this rollout")
