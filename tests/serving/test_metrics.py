@@ -10,10 +10,10 @@ from tests.serving.samples import as_json, transactions
 pytestmark = pytest.mark.xdist_group("serving")
 
 
-def value(served: Served, name: str, **labels: str) -> float:
+def value(served: Served, name: str, *, path: str = "/metrics", **labels: str) -> float:
     """Return the sum of the series that have these labels."""
     total = 0.0
-    for line in served.http.get("/metrics").text.splitlines():
+    for line in served.http.get(path).text.splitlines():
         match = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line)
         if match and match[1] == name:
             found = dict(re.findall(r'(\w+)="([^"]*)"', match[2]))
@@ -59,3 +59,12 @@ def test_no_name_of_a_client_becomes_a_label(transformer: Served) -> None:
     text = transformer.http.get("/metrics").text
     assert "nosuch" not in text
     assert f'model_name="{MODEL}"' in text
+
+
+def test_the_predictors_counts_are_shown_by_its_transformer(predictor: Served, transformer: Served) -> None:
+    transformer.predict(as_json(transactions("through", 1)[0]))
+    decided = value(predictor, "vigil_decisions_total")
+    assert decided > 0
+    assert value(transformer, "vigil_decisions_total", path="/metrics/predictor") == decided
+    answer = transformer.http.get("/metrics/predictor")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")

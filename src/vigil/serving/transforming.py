@@ -46,6 +46,7 @@ from vigil.settings import Settings
 
 _logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.25
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 _PROBE_SECONDS = 1.0
 _PART_ROWS = 2_048
 
@@ -128,6 +129,7 @@ class Transformer(Served):
             f"{path}:batch": Route("arrow", "batch", self._batch, (ARROW,), is_batch=True),
             f"{path}/events": Route("v1", "events", self._events),
             f"{path}/schema": Route("v1", "schema", self._show_schema, (), "GET"),
+            "/metrics/predictor": Route("other", "metrics", self._show_predictors_metrics, (), "GET"),
         }
 
     def get_input_types(self) -> list[dict[str, Any]]:
@@ -305,6 +307,11 @@ class Transformer(Served):
             "revision": self.options.revision,
         }
         return Answer(orjson.dumps(document))
+
+    async def _show_predictors_metrics(self, _: Request) -> Answer:
+        """Return what the predictor of this pod counts: in a cluster nobody but its transformer reaches it."""
+        reply = await self._hop.ask("GET", "/metrics", seconds=_PROBE_SECONDS)
+        return Answer(check_reply(reply), content_type=_EXPOSITION)
 
 
 def _one(result: OnlineResult) -> Matrix:
