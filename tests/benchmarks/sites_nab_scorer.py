@@ -9,6 +9,7 @@ highest total, found exactly: every score that occurs is tried.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -133,8 +134,8 @@ def _sweep(scores: Floats, worths: Floats, owners: Ints, miss: float) -> list[Fl
 
 def _window_gains(worths: Floats, owners: Ints, miss: float) -> Floats:
     gains = np.zeros(len(worths))
-    starts = np.flatnonzero(np.append(True, owners[1:] != owners[:-1])) if len(owners) else np.array([], dtype=np.int64)
-    for first, end in zip(starts, [*starts[1:], len(worths)], strict=True):
+    edges = [0, *(np.flatnonzero(np.diff(owners)) + 1), len(worths)]
+    for first, end in pairwise(edges):
         reached = np.maximum.accumulate(np.append(-miss, worths[first:end]))
         gains[first:end] = np.diff(reached)
     return gains

@@ -71,6 +71,12 @@ def test_the_probation_counts_neither_for_nor_against() -> None:
     assert best_outcome(CORPUS, scores_with([("b", row, 1.0) for row in range(60)])).total == pytest.approx(-3.0)
 
 
+def test_series_without_a_window_can_only_lose() -> None:
+    alone = {"b": CORPUS["b"]}
+    assert best_outcome(alone, scores_with([("b", 300, 0.9)])).total == 0.0
+    assert outcome_at(alone, scores_with([("b", 300, 0.9)]), 0.9).total == pytest.approx(-0.11)
+
+
 def test_the_best_threshold_is_the_best_of_all_of_them() -> None:
     rng = np.random.default_rng(7)
     scores = {name: np.round(rng.random(series.rows) ** 4, 2) for name, series in CORPUS.items()}
