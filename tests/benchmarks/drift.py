@@ -44,10 +44,9 @@ def false_alarms(seed: int, days: int = 365) -> tuple[int, int]:
     watch, alarms, naive = Watch(SERVED, reference(past)), 0, 0
     for _ in range(days):
         rows = business.days(1)
-        for start in range(0, len(rows), 50):
-            before = watch.alarm is not None
-            watch.add(batch(rows, start, start + 50))
-            alarms += watch.alarm is not None and not before
+        before = watch.alarm is not None
+        watch.add(batch(rows))
+        alarms += watch.alarm is not None and not before
         naive += _naive_alarm(past, rows)
     return alarms, naive
 
@@ -162,12 +161,12 @@ def measure_false_alarms(seeds: tuple[int, ...] = YEARS) -> Iterator[Number]:
 def measure_delays(seeds: tuple[int, ...] = DELAYS) -> Iterator[Number]:
     """Yield the median delays of the watch and of fixed thresholds by size of the shift and events a day."""
     for per_day in HORIZON_DAYS:
-        width = fixed_range(per_day)
+        width, chosen = fixed_range(per_day), seeds if per_day == 500 else seeds[: (len(seeds) + 1) // 2]
         for factor in (1.1, 1.2, 1.5):
             ending = f"{factor}x" if per_day == 500 else f"{factor}x_{per_day}_a_day"
-            about = f"amounts x{factor} at {per_day} events a day, median of {len(seeds)}, seeds from {seeds[0]}"
-            ours = [delay(seed, factor, per_day) for seed in seeds]
-            fixed = [fixed_delay(seed, factor, per_day, width) for seed in seeds]
+            about = f"amounts x{factor} at {per_day} events a day, median of {len(chosen)}, seeds from {seeds[0]}"
+            ours = [delay(seed, factor, per_day) for seed in chosen]
+            fixed = [fixed_delay(seed, factor, per_day, width) for seed in chosen]
             yield _delay(f"delay_events_{ending}", ours, per_day, about, 700.0 if factor == 1.2 else None)
             words = f"{about}; mean of a tenth of a day outside +-{width:.0%} five times in a row"
             yield _delay(f"fixed_threshold_delay_events_{ending}", fixed, per_day, words, None)
@@ -206,10 +205,17 @@ def measure() -> Iterator[Number]:
 def main() -> None:
     """Print the numbers as they come; a few minutes on one core."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"alarms": measure_false_alarms, "delays": measure_delays, "causes": measure_causes}
+    parts = {
+        "alarms": (measure_false_alarms, YEARS),
+        "delays": (measure_delays, DELAYS),
+        "causes": (measure_causes, CAUSES),
+    }
     parser.add_argument("part", nargs="*", help=", ".join(parts))
-    for part in parser.parse_args().part or parts:
-        for number in parts[part]():
+    parser.add_argument("--seeds", type=int, help="only the first so many")
+    given = parser.parse_args()
+    for part in given.part or parts:
+        measured, seeds = parts[part]
+        for number in measured(seeds[: given.seeds]):
             print(f"{number.name} = {number.value:,.4g} {number.unit} ({number.compared_with})", flush=True)
 
 

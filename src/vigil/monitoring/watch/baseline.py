@@ -1,6 +1,6 @@
 """What was usual: for each column its distribution, its day and week, and how much its days differ for no reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,10 @@ class Baseline:
 
     names: tuple[str, ...]
     rows: int
+    days: float
+    """From the first row to the last."""
+    ends: int
+    """Time of the last row, in microseconds."""
     sorted: tuple[FloatArray, ...]
     """Present values by column, rising."""
     season: FloatArray
@@ -62,6 +66,8 @@ class Baseline:
     """(C,): the most frequent value."""
     mode_share: FloatArray
     """(C,)."""
+    other_share: FloatArray
+    """(C,): share of other values in the part of the day in which they are most frequent."""
 
     @property
     def is_rare(self) -> NDArray[np.bool_]:
@@ -91,16 +97,15 @@ def fit_baseline(columns: Mapping[str, FloatArray], time: IntArray, day_effect: 
     rest = raw - _terms(moments, cycles) @ season
     spread = np.maximum(np.nan_to_num(_quiet(np.nanstd, rest)), 0.5)
     level = np.clip(rest / spread, -_LARGEST, _LARGEST)
-    size = np.abs(level)
-    width = np.stack(
-        [np.nan_to_num(_quiet(np.nanmean, size)), np.maximum(np.nan_to_num(_quiet(np.nanstd, size)), 0.25)]
-    )
+    size, width = _width(level)
     both = np.concatenate([level, (size - width[0]) / width[1]], axis=1)
     noise = _noise(both, moments, day_effect)
     modes = [_mode(one, len(moments)) for one in present]
     return Baseline(
         names=names,
         rows=len(moments),
+        days=(int(moments[-1]) - int(moments[0])) / DAY,
+        ends=int(moments[-1]),
         sorted=present,
         season=season,
         cycles=cycles,
@@ -114,12 +119,15 @@ def fit_baseline(columns: Mapping[str, FloatArray], time: IntArray, day_effect: 
         missing=np.isnan(values).mean(axis=0),
         mode=np.array([mode for mode, _ in modes]),
         mode_share=np.array([share for _, share in modes]),
+        other_share=_most_of_day(values, np.array([mode for mode, _ in modes]), moments),
     )
 
 
-def table_columns(values: NDArray[np.float32], names: Sequence[str]) -> dict[str, FloatArray]:
-    """Return a matrix as columns by name."""
-    return {name: values[:, k].astype(np.float64) for k, name in enumerate(names)}
+def _width(level: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return absolute scores, and their mean and standard deviation by column."""
+    size = np.abs(level)
+    mean, deviation = np.nan_to_num(_quiet(np.nanmean, size)), np.nan_to_num(_quiet(np.nanstd, size))
+    return size, np.stack([mean, np.maximum(deviation, 0.25)])
 
 
 def _normal(ranked: FloatArray, values: FloatArray) -> FloatArray:
@@ -245,6 +253,17 @@ def _slope(means: FloatArray, usable: NDArray[np.bool_], variance: FloatArray) -
     slope = (centred * means).sum(axis=0) / squares
     sure = (np.abs(slope) > 3 * np.sqrt(variance / squares)) & (count >= 4)
     return np.where(sure, slope, 0.0)
+
+
+def _most_of_day(values: FloatArray, mode: FloatArray, time: IntArray) -> FloatArray:
+    """Return the largest share of values other than the mode in any two hours of the day, (columns,)."""
+    part = (time % DAY) // (DAY // 12)
+    other = (values != mode) & ~np.isnan(values)
+    counts, shares = _block_means(other.astype(np.float64), ~np.isnan(values), part)
+    sure = (shares * counts + 1) / (counts + 2)
+    whole = (other.sum(axis=0) + 1) / ((~np.isnan(values)).sum(axis=0) + 2)
+    largest: FloatArray = np.where(counts >= 20, sure, 0.0).max(axis=0)
+    return np.maximum(largest, whole)
 
 
 def _mode(ranked: FloatArray, rows: int) -> tuple[float, float]:

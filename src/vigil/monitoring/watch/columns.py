@@ -1,5 +1,6 @@
 """The detectors of numeric columns that have a baseline: level and width of each, missing and unusual values."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class Columns:
         """What each level detector has to reach beyond the bar, since the reference itself reaches it."""
         self.held, self.day = np.zeros((2, 2 * len(kinds))), 0
         """Sum and count of slow columns since the day began."""
+        self.alike = np.ones(2 * len(kinds))
+        """Rows that tell as much as one, since rows of a site resemble each other."""
         self.recent = np.zeros(2 * len(kinds))
         """Mean score of about the last 250 rows."""
 
@@ -64,11 +67,21 @@ class Columns:
         share = 0.9 ** (len(time) / 25)
         self.recent = np.where(count > 0, self.recent * share + mean * (1 - share), self.recent)
         mean, count = self._whole_days(total, count, int(time[0]) // DAY)
-        self.levels.update(mean, np.where(self._level_watched, count, 0.0), days, int(time[0]))
+        self.levels.update(mean, np.where(self._level_watched, count / self.alike, 0.0), days, int(time[0]))
         self._update_rates(values, days, int(time[0]))
         if self.shapes is not None and not np.isnan(level).all(axis=0)[self._shaped].any():
             self.shapes.update(level[:, self._shaped], time)
         return level
+
+    def thin(self, alike: Mapping[str, float]) -> None:
+        """Know by how much a row resembles the one before it at its site, by column."""
+        found = np.clip([alike.get(name, 0.0) for name in self.baseline.names], 0.0, 0.8)
+        self.alike = np.tile((1 + found) / (1 - found), 2)
+
+    def begin(self, gap_days: float) -> None:
+        """Know how long after the reference the first window comes: what wanders or has a trend went on meanwhile."""
+        trend = self.baseline.slope * (gap_days + self.baseline.days / 2)
+        self.levels.cover[0] += self.noise.wander * gap_days + trend**2
 
     def _fit_shapes(self, level: FloatArray, time: IntArray) -> None:
         settings = self._settings
@@ -167,7 +180,7 @@ def _noise(baseline: Baseline, settings: WatchSettings) -> Noise:
 
 def _ranges(baseline: Baseline, settings: WatchSettings) -> Range:
     missing = usual_range(baseline.missing, baseline.rows, 0.01)
-    other = usual_range(1 - baseline.mode_share, baseline.rows, 0.01)
+    other = usual_range(baseline.other_share, baseline.rows / 12, 0.01)
     nothing = np.zeros(len(baseline.names))
     return Range(
         low=np.concatenate([np.where(baseline.missing > 0.2, missing.low, 0.0), nothing]),

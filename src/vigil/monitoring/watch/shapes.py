@@ -6,6 +6,7 @@ for each of a few k in (0, 1), which no p without a change pays on average; payo
 the change may have begun, weighted by the time in years.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ IntArray = NDArray[np.int64]
 
 _POWERS = np.array([0.1, 0.3, 0.6])
 _LEAST_WIDTH = 0.05
+_ALIKE = 0.1
 
 
 class Shapes:
@@ -71,9 +73,11 @@ class Shapes:
         self.runs = np.maximum(self.runs, 0) + gain[:, 1]
         self.judged_at = max(self.judged_at, newest)
 
-    def readings(self) -> Readings:
-        """Return the evidence of all columns."""
+    def readings(self, alike: Mapping[str, float]) -> Readings:
+        """Return the evidence of all columns; rows that resemble the last one at their site are no sample."""
         years: FloatArray = np.logaddexp.reduce(self.logs, axis=1) - np.log(len(_POWERS))
+        clumped = np.array([alike.get(label[1], 0.0) > _ALIKE for label in self._labels], dtype=np.bool_)
+        years = np.where(clumped, -np.inf, years)
         return Readings(self._labels, years, self.since, self.size, np.zeros(len(self.size)), self.size)
 
     def restart(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vigil.clock import DAY
+from vigil.clock import DAY, HOUR
 from vigil.monitoring.watch.packing import pack, unpack
 from vigil.monitoring.watch.rates import Range, Rates, usual_range
 from vigil.monitoring.watch.settings import WatchSettings
@@ -22,6 +22,8 @@ FAR = 2.33
 _TOLERANCE = 0.1
 _TOO_ALIKE = 0.6
 _FEW = 5
+_DAY_OFF, _DAYS_OFF = 14 * HOUR, 40 * HOUR
+"""How long any site may be silent: over night, and over a day off while no week has been seen yet."""
 """Rows of a site that are judged together."""
 ASPECTS = ("high", "low", "missing", "stuck")
 
@@ -32,7 +34,7 @@ class SiteWatch:
     def __init__(self, columns: int) -> None:
         self.rows, self.gap, self.longest = 0, 0, 0
         """Rows of this site; rows of others since its last, and the most that there ever were while learning."""
-        self.last_time = 0
+        self.last_time, self.longest_time = 0, 0
         self.last_values = np.full(columns, np.nan)
         self.last_level = np.full(columns, np.nan)
         self.yes = np.zeros(4 * columns)
@@ -88,17 +90,17 @@ class SiteWatch:
         self.rates = None if state["rates"] is None else Rates.restored(state["rates"])
 
 
-_NUMBERS = ("rows", "gap", "longest", "last_time", "pending", "pending_since", "judged_at")
+_NUMBERS = ("rows", "gap", "longest", "longest_time", "last_time", "pending", "pending_since", "judged_at")
 _ARRAYS = ("last_values", "last_level", "yes", "pairs", "usual")
 
 
 class Sites:
     """The sites, those that came first."""
 
-    def __init__(self, names: tuple[str, ...], settings: WatchSettings) -> None:
-        self.names, self._settings = names, settings
+    def __init__(self, names: tuple[str, ...], mixed: NDArray[np.bool_], settings: WatchSettings) -> None:
+        self.names, self._settings, self._mixed = names, settings, mixed
         self.sites: dict[str, SiteWatch] = {}
-        self.rows = 0
+        self.rows, self.oldest, self.newest = 0, 0, 0
         self.learned = 0
         """Rows by which it was known which sites there are."""
         self.likeness = np.zeros((2, len(names)))
@@ -120,6 +122,8 @@ class Sites:
             if (site := self.sites.get(name)) is not None:
                 site.longest = max(site.longest, site.gap + int(chosen[0]))
                 site.gap = -1 - int(chosen[-1])
+                if site.rows:
+                    site.longest_time = max(site.longest_time, int(time[chosen[0]]) - site.last_time)
                 self._compare(level[chosen], site.last_level)
                 site.add(values[chosen], level[chosen], time[chosen])
                 if self.learned:
@@ -127,6 +131,7 @@ class Sites:
         for site in self.sites.values():
             site.gap += len(sites)
         self.rows += len(sites)
+        self.oldest, self.newest = self.oldest or int(time[0]), max(self.newest, int(time[-1]))
 
     def _compare(self, level: FloatArray, last: FloatArray) -> None:
         """Learn how much a row resembles the one before it at its site."""
@@ -140,8 +145,15 @@ class Sites:
     def _power(self) -> FloatArray:
         """Return what a row counts in each detector: less if it resembles the last one, nothing if it repeats it."""
         alike = np.clip(self.likeness[0] / np.maximum(self.likeness[1], 1e-9), 0.0, 1.0)
-        power = np.where(alike > _TOO_ALIKE, 0.0, 0.5 * (1 - alike) / (1 + alike))
+        watched = self._mixed & (alike <= _TOO_ALIKE)
+        power = np.where(watched, 0.5 * (1 - alike) / (1 + alike), 0.0)
         return np.concatenate([power, power, np.full(len(alike), 0.5), power])
+
+    @property
+    def alike(self) -> dict[str, float]:
+        """How much a row resembles the one before it at its site, by column."""
+        shares = self.likeness[0] / np.maximum(self.likeness[1], 1e-9)
+        return dict(zip(self.names, shares.tolist(), strict=True))
 
     @property
     def detectors(self) -> int:
@@ -165,7 +177,9 @@ class Sites:
     def _silence(self, name: str, site: SiteWatch) -> Readings:
         """Return the evidence that a site is silent: a quarter of its share would have brought many rows."""
         share = site.rows / max(self.rows, 1)
-        is_odd = site.gap > 3 * site.longest and site.rows >= self._settings.site_rows
+        quiet = self.newest - site.last_time
+        least = max(1.5 * site.longest_time, _DAY_OFF if self.newest - self.oldest > 8 * DAY else _DAYS_OFF)
+        is_odd = site.gap > 3 * site.longest and site.rows >= self._settings.site_rows and quiet > least
         evidence = site.gap * share / 4 - 9 if is_odd else -np.inf
         labels = [("site", name, "silent")]
         since = np.full(1, site.last_time, dtype=np.int64)
@@ -181,11 +195,18 @@ class Sites:
     def snapshot(self) -> dict[str, Any]:
         """Return the state as a JSON document."""
         sites = {name: site.snapshot() for name, site in self.sites.items()}
-        return {"sites": sites, "rows": self.rows, "learned": self.learned, "likeness": pack(self.likeness)}
+        return {
+            "sites": sites,
+            "rows": self.rows,
+            "learned": self.learned,
+            "span": [self.oldest, self.newest],
+            "likeness": pack(self.likeness),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot."""
         self.rows, self.learned, self.sites = state["rows"], state["learned"], {}
+        self.oldest, self.newest = state["span"]
         self.likeness = unpack(state["likeness"])
         self.__dict__.pop("_power", None)
         for name, one in state["sites"].items():

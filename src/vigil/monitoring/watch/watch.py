@@ -24,6 +24,8 @@ from vigil.monitoring.watch.signals import Bar, Readings, judge, standing
 from vigil.monitoring.watch.sites import Sites
 
 VERSION = 1
+MIXED = 0.5
+"""Share of one value from which a column is not looked at site by site, but for what is missing."""
 SCORE = "score"
 SHARES = {"columns": 0.35, "shapes": 0.05, "learned": 0.1, "fields": 0.1, "outcomes": 0.2, "sites": 0.2}
 """Which part of the false alarms each group of detectors may raise."""
@@ -47,7 +49,7 @@ class Watch:
         self.learned, self.fields = LearnedColumns(self.settings), Fields()
         self.lesson = Lesson(self.settings)
         self.flagged, self.precision = Flagged(self.settings), Precision(self.settings)
-        self.sites = Sites(features, self.settings)
+        self.sites = Sites(features, baseline.mode_share[:-1] < MIXED, self.settings)
         self.queue, self.memory = Queue(self.settings), Memory(self.settings)
         self.alarm: Alarm | None = None
         self.rows, self.windows, self.last_time, self.pace = 0, 0, 0, 0.0
@@ -141,6 +143,8 @@ class Watch:
         moment = int(np.median(window.time))
         span = int(window.time[-1] - window.time[0])
         days = max(moment - self.last_time, 0) / DAY if self.windows else span / DAY
+        if not self.windows:
+            self.columns.begin(max(moment - self.columns.baseline.ends, 0) / DAY)
         self._update(window, days)
         self.rows, self.windows = self.rows + len(window), self.windows + 1
         self.last_time = max(self.last_time, moment)
@@ -166,6 +170,7 @@ class Watch:
             self.fields.learn(lesson)
             self.flagged.learn(lesson)
             self.sites.learn()
+            self.columns.thin(self.sites.alike)
 
     def _groups(self, least: float = -np.inf) -> list[tuple[str, int, Readings]]:
         """Return group, number of detectors in it, and readings; of sites only those with that much evidence."""
@@ -173,7 +178,8 @@ class Watch:
         if self.learned.columns is not None:
             found.append(("learned", len(one := self.learned.columns.readings()), one))
         if self.columns.shapes is not None:
-            found.append(("shapes", len(one := self.columns.shapes.readings()), one))
+            one = self.columns.shapes.readings(self.sites.alike)
+            found.append(("shapes", len(one), one))
         if (fields := self.fields.readings()) is not None:
             found.append(("fields", len(fields), fields))
         outcomes = (self.flagged.readings(), self.precision.readings())
@@ -254,6 +260,8 @@ class Watch:
             getattr(self, name).restore(state[name])
         for name in _PLAIN:
             setattr(self, name, state[name])
+        if self.sites.learned:
+            self.columns.thin(self.sites.alike)
         self.alarm = None if state["alarm"] is None else Alarm.restored(state["alarm"])
         self.pairs = None if state["pairs"] is None else PairCounts.model_validate(state["pairs"])
         self.facts = tuple(Fact.model_validate(fact) for fact in state["facts"])
