@@ -1,0 +1,1 @@
+"""Incidents, and alerts that reach the one who can act."""

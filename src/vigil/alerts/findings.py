@@ -1,0 +1,180 @@
+"""Findings of sites: one for each reading that was flagged, and each step at which one was missing."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pydantic import AwareDatetime, Field, FiniteFloat
+
+from vigil.alerts.signals import AlertType, Document, Signal, Text
+from vigil.clock import from_micros
+from vigil.decisions.policy import Severity
+
+if TYPE_CHECKING:
+    from vigil.fleet.score import Findings
+
+FINDING_EVENT = "vigil.site.finding"
+"""Type of the CloudEvent whose data is one Finding."""
+
+FINDINGS_EVENT = "vigil.site.findings"
+"""Type of the CloudEvent whose data is a FindingBatch."""
+
+_LONGEST_BATCH = 20_000
+
+
+class FindingKind(StrEnum):
+    """How a reading is wrong."""
+
+    SPIKE = "spike"
+    DIP = "dip"
+    CONTEXTUAL = "contextual"
+    """Normal at another hour or day, but not then."""
+    COLLECTIVE = "collective"
+    """No reading is far off, but a run of them is."""
+    LEVEL_SHIFT = "level_shift"
+    STUCK = "stuck"
+    SILENCE = "silence"
+    UNIT = "unit"
+
+
+_FROM_FLEET = {
+    "point": None,  # a spike or a dip, by its sign
+    "contextual": FindingKind.CONTEXTUAL,
+    "collective": FindingKind.COLLECTIVE,
+    "shift": FindingKind.LEVEL_SHIFT,
+    "stuck": FindingKind.STUCK,
+    "silence": FindingKind.SILENCE,
+    "unit": FindingKind.UNIT,
+}
+
+_TYPES = {
+    FindingKind.DIP: AlertType.SITE_DIP,
+    FindingKind.SPIKE: AlertType.SITE_SPIKE,
+    FindingKind.STUCK: AlertType.SITE_STUCK,
+    FindingKind.SILENCE: AlertType.SITE_SILENCE,
+    FindingKind.UNIT: AlertType.SITE_UNIT,
+}
+
+_SEVERITY_FROM = ((5.0, Severity.CRITICAL), (2.5, Severity.HIGH), (1.5, Severity.MEDIUM))
+"""Least multiple of the threshold of each severity; below all of them it is low."""
+
+
+class Finding(Document):
+    """A reading that is not as expected."""
+
+    site: Text = Field(min_length=1)
+    metric: Text = Field(min_length=1)
+    time: AwareDatetime
+    kind: FindingKind
+    value: FiniteFloat | None = Field(default=None, description="None where nothing came")
+    expected: FiniteFloat | None = None
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    distance: FiniteFloat | None = Field(
+        default=None, description="from what was expected, in robust standard deviations; negative is too low"
+    )
+    ratio: FiniteFloat = Field(default=1.0, ge=0, description="of the statistic to its threshold")
+    severity: Severity | None = Field(default=None, description="from the ratio, where it is not said")
+    feed: Text = ""
+    model: Text = ""
+    version: Text = ""
+    reasons: tuple[Text, ...] = ()
+
+    @property
+    def type(self) -> AlertType:
+        """The alert type: what is neither silent, stuck nor off by a factor is a dip or a spike."""
+        if known := _TYPES.get(self.kind):
+            return known
+        return AlertType.SITE_DIP if (self.distance or 0.0) < 0 else AlertType.SITE_SPIKE
+
+    def signal(self) -> Signal:
+        """Return what it asks attention for."""
+        return Signal(
+            type=self.type,
+            at=self.time,
+            severity=self.severity or severity_of(self.ratio),
+            summary=self.sentence(),
+            site=self.site,
+            metric=self.metric,
+            feed=self.feed,
+            kind=self.kind,
+            value=self.value,
+            expected=self.expected,
+            low=self.low,
+            high=self.high,
+            distance=self.distance,
+            model=self.model,
+            version=self.version,
+            reasons=self.reasons,
+        )
+
+    def sentence(self) -> str:
+        """Return what was seen, with the numbers."""
+        where = f"{self.metric} of site {self.site}"
+        if self.kind is FindingKind.SILENCE:
+            return f"{where} is silent: a reading was due at {_moment(self.time)}"
+        seen = f"{where} was {_number(self.value)} at {_moment(self.time)}"
+        expected = "" if self.expected is None else f", expected {_number(self.expected)}"
+        band = "" if self.low is None or self.high is None else f" ({_number(self.low)} to {_number(self.high)})"
+        far = "" if self.distance is None else f", {self.distance:+.1f} standard deviations"
+        return f"{seen}{expected}{band}{far}: {self.kind.replace('_', ' ')}"
+
+
+class FindingBatch(Document):
+    """Findings of many sites that were scored together."""
+
+    findings: tuple[Finding, ...] = Field(max_length=_LONGEST_BATCH)
+    scored_until: AwareDatetime | None = Field(
+        default=None, description="all readings before it are scored: what has no finding by then was quiet"
+    )
+
+
+def findings_of(found: "Findings", *, model: str = "", feed: str = "") -> Iterator[Finding]:
+    """Yield the flagged rows of a fleet's findings; times stay exact to the microsecond."""
+    from vigil.fleet.score import Kind
+
+    for row in found.flagged.nonzero()[0].tolist():
+        series = found.series[int(found.index[row])]
+        sign = int(found.sign[row])
+        kind = _FROM_FLEET[Kind(int(found.kind[row])).name.lower()]
+        basis = f"known from {int(found.history[row])} readings of its own history"
+        yield Finding(
+            site=series.site,
+            metric=series.metric,
+            time=from_micros(int(found.times[row])),
+            kind=kind or (FindingKind.DIP if sign < 0 else FindingKind.SPIKE),
+            value=_finite(found.values[row]),
+            expected=_finite(found.expected[row]),
+            low=_finite(found.low[row]),
+            high=_finite(found.high[row]),
+            distance=_signed(_finite(found.z[row]), sign),
+            ratio=min(float(found.ratio[row]), 1e9),
+            feed=feed,
+            model=model,
+            version=found.versions[row],
+            reasons=(basis,),
+        )
+
+
+def severity_of(ratio: float) -> Severity:
+    """Return how urgent a statistic is that is so many times its threshold."""
+    return next((severity for least, severity in _SEVERITY_FROM if ratio >= least), Severity.LOW)
+
+
+def _signed(distance: float | None, sign: int) -> float | None:
+    """Return the distance with the sign of what alarmed: a run may be too low whose last reading is not."""
+    return distance if distance is None or sign == 0 else abs(distance) * sign
+
+
+def _finite(value: float) -> float | None:
+    number = float(value)
+    return number if abs(number) < float("inf") else None
+
+
+def _number(value: float | None) -> str:
+    return "missing" if value is None else f"{value:,.6g}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

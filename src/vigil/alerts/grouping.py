@@ -1,0 +1,188 @@
+"""Which incident a signal belongs to: its own place's, its site's, or that of many sites."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from vigil.alerts.incidents import Incident, Judged, State, merged, opened_by, with_signal
+from vigil.alerts.settings import TypeRules
+from vigil.alerts.signals import Place, Signal, rank
+
+Rules = Callable[[str], TypeRules]
+"""Returns the rules of an alert type."""
+
+_POLICY = "policy:quiet"
+
+
+@dataclass
+class Book:
+    """The incidents that may still change, while signals come in. `changed` are those to be written."""
+
+    rules: Rules
+    incidents: dict[str, Incident]
+    changed: set[str] = field(default_factory=set, init=False)
+    _places: dict[Place, list[str]] = field(default_factory=lambda: defaultdict(list), init=False)
+    _types: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list), init=False)
+
+    def __post_init__(self) -> None:
+        for incident in self.incidents.values():
+            self._enter(incident)
+
+    def put(self, incident: Incident) -> None:
+        """Take an incident as it is now."""
+        if self.incidents.get(incident.id) != incident:
+            self.incidents[incident.id] = incident
+            self.changed.add(incident.id)
+            self._enter(incident)
+
+    def home_of(self, signal: Signal) -> Incident | None:
+        """Return the incident that the signal belongs to, if there is one."""
+        rules = self.rules(signal.type)
+        own = [self.incidents[one] for one in self._places.get(signal.place, ())]
+        fits = [one for one in own if _goes_on(one, signal, rules)]
+        if fits:
+            return max(fits, key=lambda one: (one.state.is_live, one.last_seen))
+        near = (self.incidents[one] for one in self._types.get(signal.type, ()))
+        return next((one for one in near if one.state.is_live and _joins(one, signal, rules)), None)
+
+    def add(self, incident: Incident, signal: Signal, now: datetime) -> None:
+        """Add a signal to an incident: one that had ended goes on, unless a person said that it is false."""
+        if incident.state is State.CLOSED and incident.judged is not Judged.FALSE:
+            incident = _reopened(incident, now)
+        self.put(with_signal(incident, signal, now))
+
+    def open(self, signals: Sequence[Signal], now: datetime) -> Incident:
+        """Open an incident."""
+        incident = opened_by(signals, self.rules(signals[0].type), now)
+        self.put(incident)
+        return incident
+
+    def end(self, signal: Signal, now: datetime) -> Incident | None:
+        """Close the incident of a place, because it was told to be over."""
+        own = [self.incidents[one] for one in self._places.get(signal.place, ())]
+        found = next((one for one in own if one.state.is_live), None)
+        if found is not None:
+            self.put(ended(found, now, "policy:ended", signal.summary))
+        return found
+
+    def gather(self, now: datetime) -> None:
+        """Make one incident of those that began together at many sites with the same metric or feed."""
+        fresh = {self.incidents[one].type for one in self.changed}
+        for kind in fresh:
+            if (wide_from := self.rules(kind).wide_from) is None:
+                continue
+            live = [self.incidents[one] for one in self._types[kind] if self.incidents[one].state.is_live]
+            for together in _alike(live):
+                self._gather(together, wide_from, timedelta(hours=self.rules(kind).group_hours), now)
+
+    def _gather(self, alike: Iterable[str], wide_from: int, window: timedelta, now: datetime) -> None:
+        """Merge into the earliest what began within the window after it; then go on with the rest."""
+        left = [self.incidents[one] for one in alike if self.incidents[one].state.is_live]
+        left.sort(key=lambda one: (one.first_seen, one.opened, one.id))
+        while len(left) > 1:
+            first = left[0]
+            near = [one for one in left if one.first_seen - first.first_seen <= window]
+            if len({site for one in near for site in one.sites}) >= wide_from and len(near) > 1:
+                self._merge(near, now)
+                left = left[len(near) :]
+            else:
+                left = left[1:]
+
+    def _merge(self, near: Sequence[Incident], now: datetime) -> None:
+        """Merge into the one that somebody knows already, or else the earliest."""
+        target = min(near, key=lambda one: (one.alerted is None, one.opened, one.first_seen, one.id))
+        others = [one for one in near if one is not target]
+        self.put(merged(target, others))
+        for one in others:
+            gone = {"state": State.MERGED, "merged_into": target.id, "closed": now, "due": None, "escalate": None}
+            self.put(one.model_copy(update=gone))
+
+    def _enter(self, incident: Incident) -> None:
+        for member in incident.members.values():
+            known = self._places[Place(incident.type, member.site, member.metric)]
+            if incident.id not in known:
+                known.append(incident.id)
+        if incident.id not in self._types[incident.type]:
+            self._types[incident.type].append(incident.id)
+
+
+def ended(incident: Incident, now: datetime, by: str, reason: str) -> Incident:
+    """Return the incident closed. Its timer stands still meanwhile: if nobody had taken it, it escalates on return."""
+    changes = {"state": State.CLOSED, "closed": now, "closed_by": by, "close_reason": reason}
+    return incident.model_copy(update=changes)
+
+
+def quiet_ones(
+    incidents: Iterable[Incident], rules: Rules, now: datetime, scored_until: datetime | None
+) -> Iterator[Incident]:
+    """Yield, closed, the live incidents that were quiet long enough.
+
+    That is by event time where all readings up to a time are known to be scored, and by the clock elsewhere. One that
+    is still to be told stays: what is over may be worth knowing.
+    """
+    for incident in incidents:
+        if not incident.state.is_live or (incident.due is not None and not incident.is_snoozed(now)):
+            continue
+        quiet = timedelta(hours=rules(incident.type).quiet_hours)
+        of_site = incident.type.startswith("site_")
+        by_event = scored_until is not None and of_site and scored_until - incident.last_seen >= quiet
+        if by_event or now - incident.received >= quiet:
+            yield ended(incident, now, _POLICY, f"quiet for {quiet / timedelta(hours=1):g} hours")
+
+
+def opens(pending: Sequence[Signal], rules: TypeRules) -> bool:
+    """Return whether the pending signals of a place are an incident."""
+    urgent = any(rank(one.severity) >= rank(rules.at_once_from) for one in pending)
+    return urgent or len(pending) >= rules.open_after
+
+
+def _reopened(incident: Incident, now: datetime) -> Incident:
+    """Return the incident going on. One that a person had closed is told anew; one that was quiet is not: it flaps."""
+    by_person = not incident.closed_by.startswith("policy:")
+    changes = {
+        "state": State.ACKNOWLEDGED if incident.taken_by and not by_person else State.OPEN,
+        "closed": None,
+        "closed_by": "",
+        "close_reason": "",
+        "judged": None,
+        "reopened": incident.reopened + 1,
+        "due": now if by_person or incident.alerted is None else None,
+    }
+    return incident.model_copy(update=changes)
+
+
+def _goes_on(incident: Incident, signal: Signal, rules: TypeRules) -> bool:
+    if incident.state is State.MERGED:
+        return False
+    patience = timedelta(hours=max(rules.quiet_hours, rules.reopen_hours))
+    early = timedelta(hours=rules.group_hours)
+    return incident.first_seen - early <= signal.at <= incident.last_seen + patience and _has_room(
+        incident, signal, rules
+    )
+
+
+def _joins(incident: Incident, signal: Signal, rules: TypeRules) -> bool:
+    """Return whether a place that is new to an incident is part of the same trouble."""
+    if abs(signal.at - incident.first_seen) > timedelta(hours=rules.group_hours) or not signal.site:
+        return False
+    if rules.across_metrics and signal.site in incident.sites:
+        return True
+    shares = signal.metric in incident.metrics or (signal.feed and signal.feed in incident.feeds)
+    return bool(shares) and incident.is_wide(rules)
+
+
+def _has_room(incident: Incident, signal: Signal, rules: TypeRules) -> bool:
+    if rules.longest_hours is None:
+        return True
+    return signal.at - incident.first_seen <= timedelta(hours=rules.longest_hours)
+
+
+def _alike(incidents: Sequence[Incident]) -> list[list[str]]:
+    """Return the ids of incidents that share a metric or a feed, for each of those."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for incident in incidents:
+        if incident.sites:
+            for name in (*(f"metric {one}" for one in incident.metrics), *(f"feed {one}" for one in incident.feeds)):
+                found[name].append(incident.id)
+    return [ids for ids in found.values() if len(ids) > 1]
