@@ -57,6 +57,9 @@ class Settings(BaseModel):
     monitor_url: str | None = Field(
         default=None, description="API of the detector service; the local runtime's own without it"
     )
+    alerts: Path | None = Field(
+        default=None, description="YAML file of owners, channels and routes of alerts; the one of Vigil without it"
+    )
     event_sinks: str | None = Field(
         default=None, description="URLs that get our CloudEvents (drift, rollouts, reruns); several divided by commas"
     )

@@ -30,6 +30,9 @@ from vigil.registry.metadata import Slug
 
 EntityColumn = Literal["customer_id", "card_id", "terminal_id", "site_id", "site_group", "product_id"]
 
+_NO_USE_CASES = frozenset({"alerts"})
+"""Files of configs/ that other parts read."""
+
 _CHECKOUT = {"configs": "configs", "compiled": "pipelines/compiled"}
 
 
@@ -202,7 +205,7 @@ def load_use_case(source: str | Path) -> UseCase:
 
 def use_case_names() -> list[str]:
     """Return the names of the use cases that come with Vigil."""
-    return sorted(path.stem for path in shipped("configs").glob("*.yaml"))
+    return sorted(path.stem for path in shipped("configs").glob("*.yaml") if path.stem not in _NO_USE_CASES)
 
 
 def shipped(folder: Literal["configs", "compiled"]) -> Path:
