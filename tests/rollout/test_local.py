@@ -64,7 +64,9 @@ def test_a_candidate_that_does_not_start_has_failed_and_once_it_does_it_takes_ov
 
 def test_a_candidate_that_fails_requests_is_rolled_back_before_clients_see_it(place: World) -> None:
     made = registry(place.home)
-    records = begun(order(place, status=500), place)
+    spec = order(place, status=500)
+    place.deploy("0", traffic=None, shadow=True)
+    records = begun(spec, place)
     with traffic(place) as answers:
         record = carry_on(place, records)
     assert record.status.phase is Phase.ROLLED_BACK, record.status.message
@@ -72,6 +74,7 @@ def test_a_candidate_that_fails_requests_is_rolled_back_before_clients_see_it(pl
     assert (place.traffic(), made.state(ModelName("m")).production) == ({"m-v1": 100}, "1")
     assert set(answers) == {200}
     assert not place.client.revision("m-v2").shadow
+    assert not place.client.revision("m-v0").shadow, "copies go to the candidate only"
 
 
 def test_the_controller_process_carries_on_alone_and_ends_when_nothing_is_left(place: World) -> None:

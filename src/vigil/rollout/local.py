@@ -56,6 +56,7 @@ class LocalServing:
             return
         self._move(candidate, production, wish)
         self._mirror(candidate, production, wish)
+        self._end_other_copies(status, spec, {found.name for found in (candidate, production) if found})
 
     def _deploy(self, spec: Spec, arm: Arm, shadow: bool, traffic: float | None = None) -> None:
         request = DeployRequest(
@@ -83,6 +84,12 @@ class LocalServing:
             wanted = wish.shadow == name
             if found is not None and found.shadow != wanted and not (wanted and found.state is State.STOPPED):
                 self._client.set_shadow(found.name, wanted)
+
+    def _end_other_copies(self, status: RuntimeStatus, spec: Spec, ours: set[str]) -> None:
+        """End the copies to a third revision, such as the one that an earlier rollout kept warm: nobody reads them."""
+        for found in status.revisions:
+            if found.model == spec.model and found.shadow and found.name not in ours:
+                self._client.set_shadow(found.name, False)
 
 
 class LocalTraffic:
