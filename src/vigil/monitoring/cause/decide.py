@@ -18,6 +18,8 @@ _INPUTS = ("input", "category")
 _OUTPUTS = ("score", "member", "anomaly_rate")
 _SUSPECT = 3.5
 _SMALL = 0.12
+_SOME_EVIDENCE = 1.0
+"""Strength from which the watch's own detectors, who know which columns are slow, suspect an input."""
 
 ACTS = {
     Cause.DATA_BROKEN: "the data broke: nothing is rolled back or trained, the feed has to be mended",
@@ -70,7 +72,7 @@ def _moved_inputs(findings: Findings) -> list[str]:
     moved = [signal.subject for signal in findings.alarms if signal.kind in _INPUTS and signal.site is None]
     if len(findings.after) < _LEAST_ROWS // 2:
         return moved
-    watched = {signal.subject for signal in findings.signals if signal.kind == "input"}
+    watched = {s.subject for s in findings.signals if s.kind == "input" and s.strength >= _SOME_EVIDENCE}
     for name in findings.names:
         if name in watched and name not in moved:
             size, error = shift(*findings.column(name))
