@@ -15,9 +15,11 @@ from vigil.rollout.observation import LogSeen, Observation, RegistrySeen, Revisi
 from vigil.rollout.spec import Arm, Patience, Spec
 from vigil.rollout.status import Phase, Status
 
-LONGEST_HOURS = 24 * 14
+LONGEST_STEP = 24 * HOUR
+"""A step that lasts longer is left to a person."""
+
 SLOT_SECONDS = 30.0
-WATCH_SLOTS = ((30 * HOUR, 0.5 * HOUR), (LONGEST_HOURS * HOUR, 6 * HOUR))
+WATCH_SLOTS = ((30 * HOUR, 0.5 * HOUR), (float("inf"), 6 * HOUR))
 """Until when, and how long the slots of the watch are: few verdicts come late."""
 
 _HASH = hash_json("log")
@@ -103,6 +105,10 @@ def _arm(version: str) -> Arm:
     return Arm(version=ModelVersion(version), bundle=ContentHash(hash_json(version)), uri=f"file:///m/{version}")
 
 
+def _is_stuck(status: Status, now: float) -> bool:
+    return status.phase is not Phase.WATCHING and now - status.since.timestamp() > LONGEST_STEP
+
+
 def _slot_seconds(status: Status, now: float) -> float:
     if status.phase is not Phase.WATCHING:
         return SLOT_SECONDS
@@ -115,7 +121,7 @@ def roll_out(trace: Trace, mirrors: bool = True) -> Ending:
     status = begin(wanted).status
     now, exposed, served, number = START, None, 0, int(START // SLOT_SECONDS)
     where = status.phase
-    while not status.over and now < START + LONGEST_HOURS * HOUR:
+    while not status.over and not _is_stuck(status, now):
         seconds = _slot_seconds(status, now)
         slots = trace.slot(int(now // SLOT_SECONDS), now, seconds, place.split)
         answers = slots[0].arms[CANDIDATE].requests if place.split.percent and CANDIDATE in slots[0].arms else 0
