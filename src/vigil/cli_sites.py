@@ -176,10 +176,10 @@ def _incident_table(found: "list[Incident]", scored: int) -> Table:
     title = f"{len(found):,} incidents in {scored:,} readings"
     if len(found) > MOST_SHOWN:
         title += f"; the {MOST_SHOWN} most surprising"
-    table = Table("site", "metric", "from (UTC)", "until", "what", "", "findings", "surprise", title=title)
+    table = Table("site", "metric", "from (UTC)", "until", "what", "", "readings", "surprise", title=title)
     top = sorted(found, key=lambda one: -one.surprise)[:MOST_SHOWN]
     for one in sorted(top, key=lambda one: one.first):
-        first, last = (f"{from_micros(moment):%Y-%m-%d %H:%M}" for moment in (one.first, one.last))
+        first, last = (f"{from_micros(moment):%y-%m-%d %H:%M}" for moment in (one.first, one.last))
         side = "high" if one.sign > 0 else "low"
         table.add_row(*one.series, first, last, one.kinds[0], side, str(one.findings), f"{one.surprise:.6f}")
     return table

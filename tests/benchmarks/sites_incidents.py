@@ -72,7 +72,7 @@ def buildings() -> Problem:
 
 
 def orange_juice() -> Problem:
-    """Return the weekly sales of 11 brands in 83 stores, each pair a site: 90 weeks to learn from, 31 to be tested on."""
+    """Return the weekly sales of 11 brands in 83 stores, each pair a site: 90 weeks to learn from, 31 to test."""
     table = pq.read_table(_data() / "orange_juice" / "sales.parquet").to_pandas()
     table["units"] = np.exp(table["logmove"])
     wide = table.pivot_table(index=["store", "brand"], columns="week", values="units")

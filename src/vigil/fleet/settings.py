@@ -11,9 +11,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     z: float = Field(default=3.5, gt=0, description="of one reading, in robust standard deviations")
-    range: float = Field(
-        default=0.35, gt=0, description="of one reading beyond all but the extremes, in their distance"
-    )
+    range: float = Field(default=0.5, gt=0, description="of one reading beyond all but the extremes, in their distance")
     cusum: float = Field(default=6.0, gt=0, description="of the sum of what is more than half a deviation, in these")
     window: float = Field(default=3.0, gt=0, description="of the sum over a window, in its standard deviations")
     stuck: float = Field(default=12.0, gt=0, description="of equal values: minus the logarithm of their probability")
@@ -34,7 +32,7 @@ class FleetSettings(BaseModel):
     budget: float = Field(default=0.4, gt=0, le=100, description="false incidents per site and month that are allowed")
     floors: Limits = Field(default=Limits(), description="least thresholds")
     ceilings: Limits = Field(
-        default=Limits(z=12.0, range=2.1, cusum=250.0, window=18.0, stuck=60.0, silence=60.0),
+        default=Limits(z=20.0, range=4.0, cusum=250.0, window=18.0, stuck=60.0, silence=60.0),
         description="largest thresholds, whatever the history holds",
     )
     site_days: float = Field(default=28.0, gt=0, description="history from which a site has a profile of its own")

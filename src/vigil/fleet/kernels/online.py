@@ -143,8 +143,10 @@ def observe(value, place, model, state, found, stats):
     middle = params[MIDDLE]
     above = (value - middle) / max(params[HIGHEST] - middle, TINY * params[UNIT])
     below = (middle - value) / max(middle - params[LOWEST], TINY * params[UNIT])
-    if cold == 0.0:
-        stats[RANGE_HIGH], stats[RANGE_LOW] = max(above - INSIDE, 0.0), max(below - INSIDE, 0.0)
+    if cold == 0.0 and z > BAND:
+        stats[RANGE_HIGH] = max(above - INSIDE, 0.0)
+    if cold == 0.0 and z < -BAND:
+        stats[RANGE_LOW] = max(below - INSIDE, 0.0)
     stats[POINT_HIGH], stats[POINT_LOW] = max(z, 0.0), max(-z, 0.0)
     judge(value, stats, norms, params, memory, ring, found)
     learn(step, value, residual, wide, shut, hour, params, found, stats, norms, memory, daily)
