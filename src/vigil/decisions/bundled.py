@@ -13,7 +13,10 @@ from vigil.evaluation.thresholds import Thresholds
 from vigil.features.schema import FeatureSchema
 from vigil.registry.bundle import Bundle
 
-_SCHEMA, _THRESHOLDS, _POLICY = "feature_schema.json", "thresholds.json", "policy.json"
+THRESHOLDS = "thresholds.json"
+"""The part of a bundle that holds its thresholds."""
+
+_SCHEMA, _POLICY = "feature_schema.json", "policy.json"
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -25,7 +28,7 @@ def model_parts(
     missing = sorted(set(ensemble.feature_names) - set(schema.names))
     if missing:
         raise ContractError(f"a member needs the feature {missing[0]}, which the schema does not have")
-    documents = {_SCHEMA: schema, _THRESHOLDS: thresholds, _POLICY: policy}
+    documents = {_SCHEMA: schema, THRESHOLDS: thresholds, _POLICY: policy}
     parts = {name: canonical_json(model.model_dump(mode="json")) for name, model in documents.items()}
     return {**ensemble.to_files(), **parts}
 
@@ -38,7 +41,7 @@ def load_decider(bundle: Bundle) -> Decider:
         bundle=bundle.hash,
         schema=schema,
         ensemble=restore_ensemble({name: bundle.read(name) for name in bundle.names}),
-        thresholds=_parse(bundle, _THRESHOLDS, Thresholds),
+        thresholds=_parse(bundle, THRESHOLDS, Thresholds),
         policy=_parse(bundle, _POLICY, DecisionPolicy),
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +22,8 @@ class Delivery:
 
     asks: bool
     payloads: tuple[Payload, ...]
+    at: datetime
+    """Event time of the last of them."""
 
 
 def between(tables: Mapping[str, pa.Table], since: int, until: int) -> dict[str, pa.Table]:
@@ -33,8 +36,11 @@ def between(tables: Mapping[str, pa.Table], since: int, until: int) -> dict[str,
     return found
 
 
-def deliveries(tables: Mapping[str, pa.Table], most: int) -> Iterator[Delivery]:
-    """Yield the events in the order of the log, neighbours of the same sort together, at most `most` at once."""
+def deliveries(tables: Mapping[str, pa.Table], most: int, *, grain_minutes: int = 0) -> Iterator[Delivery]:
+    """Yield the events in the order of the log, neighbours of the same sort together, at most `most` at once.
+
+    With a grain, what is no transaction comes after those of the same so many minutes: fewer and larger requests.
+    """
     rows = [
         (row["event_time"], rank, row["event_id"], kind, row)
         for rank, kind in enumerate(KINDS)
@@ -42,10 +48,18 @@ def deliveries(tables: Mapping[str, pa.Table], most: int) -> Iterator[Delivery]:
         for row in tables[kind].to_pylist()
     ]
     rows.sort(key=lambda item: item[:3])
+    if grain_minutes:
+        rows.sort(key=lambda item: (_grain(item[0], grain_minutes), item[3] != _ASKED))
     for asks, run in groupby(rows, key=lambda item: item[3] == _ASKED):
-        payloads = [_payload(kind, row, asks=asks) for *_, kind, row in run]
-        for start in range(0, len(payloads), most):
-            yield Delivery(asks, tuple(payloads[start : start + most]))
+        same = list(run)
+        for start in range(0, len(same), most):
+            part = same[start : start + most]
+            payloads = tuple(_payload(kind, row, asks=asks) for *_, kind, row in part)
+            yield Delivery(asks, payloads, at=max(item[0] for item in part))
+
+
+def _grain(time: datetime, minutes: int) -> int:
+    return int(time.timestamp()) // (60 * minutes)
 
 
 def _payload(kind: str, row: Payload, *, asks: bool) -> Payload:

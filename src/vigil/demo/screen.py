@@ -14,6 +14,7 @@ from rich.text import Text
 from vigil.demo.parity import Parity
 from vigil.demo.traffic import Answers, Decision
 from vigil.evaluation.gates.evaluate import GateReport
+from vigil.monitoring.verdicts import DriftVerdict
 from vigil.orchestration.runs import LocalRun
 from vigil.runtime.status import RuntimeStatus
 from vigil.settings import Settings
@@ -22,6 +23,7 @@ from vigil.simulate import Simulated
 _SHOWN = 4
 """Decisions that are printed with their reasons."""
 _MOST_REASONS = 3
+_MOST_EVIDENCE = 5
 _ACTIONS = ("allow", "alert", "hold")
 
 
@@ -29,24 +31,24 @@ class Screen:
     """Prints each part of the demo as it comes."""
 
     def __init__(self, console: Console, settings: Settings) -> None:
-        self._console = console
+        self.console = console
         self._settings = settings
         self._chapter = 0
 
     def chapter(self, title: str) -> None:
         """Print the head of the next part."""
         self._chapter += 1
-        self._console.print()
-        self._console.rule(f"[bold]{self._chapter}. {title}", align="left")
+        self.console.print()
+        self.console.rule(f"[bold]{self._chapter}. {title}", align="left")
 
     def say(self, text: str, style: str = "") -> None:
         """Print a sentence as it is."""
-        self._console.print(Text(text, style), soft_wrap=True, highlight=False)
+        self.console.print(Text(text, style), soft_wrap=True, highlight=False)
 
     @contextmanager
     def work(self, title: str) -> Iterator[Callable[[str, float], None]]:
         """Show that work goes on; what is yielded takes the name of a step and a share that is not shown."""
-        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=self._console) as bar:
+        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=self.console) as bar:
             task = bar.add_task(title, total=None)
             yield lambda step, _: bar.update(task, description=f"{title}: {step}")
             bar.update(task, description=title)
@@ -55,7 +57,7 @@ class Screen:
     def count(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show how much of `total` is done; what is yielded takes how much more."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self._console) as bar:
+        with Progress(*columns, console=self.console) as bar:
             task = bar.add_task(title, total=total)
             yield lambda more: bar.advance(task, more)
 
@@ -87,7 +89,7 @@ class Screen:
         for verdict in report.verdicts:
             word = Text("passed", "green") if verdict.passed else Text("failed", "bold red")
             table.add_row(verdict.gate, word, Text(verdict.reason))
-        self._console.print(table)
+        self.console.print(table)
         self.say(f"{report.decision}: {report.summary}", "bold")
 
     def deployed(self, status: RuntimeStatus) -> None:
@@ -109,7 +111,7 @@ class Screen:
         for action in _ACTIONS:
             chosen = [d["event_id"] for d in decisions if d["action"] == action]
             table.add_row(action, f"{len(chosen):,}", f"{sum(one in frauds for one in chosen):,}")
-        self._console.print(table)
+        self.console.print(table)
         p50, p99 = np.quantile(answers.milliseconds, (0.5, 0.99))
         self.say(
             f"{len(decisions):,} decisions and {answers.noted:,} other events; a request for decisions took "
@@ -130,6 +132,16 @@ class Screen:
         for reason in decision["reasons"][:_MOST_REASONS]:
             self.say(f"    {reason['source']}: {reason['sentence']}")
 
+    def verdict(self, verdict: DriftVerdict) -> None:
+        """Print what the watch says of a change, and on which evidence."""
+        self.say(f"{verdict.cause.replace('_', ' ')}: {verdict.summary}", "bold yellow")
+        table = Table("evidence", "about", "strength", "what was seen", box=None, pad_edge=False)
+        for one in verdict.evidence[:_MOST_EVIDENCE]:
+            table.add_row(one.kind, one.subject, f"1 in 10^{one.strength:.1f}", Text(one.statement))
+        self.console.print(table)
+        if verdict.plot:
+            self.say(f"  picture: {verdict.plot}", "dim")
+
     def closing(self, run: LocalRun, status: RuntimeStatus, example: Mapping[str, object]) -> None:
         """Say where to look next."""
         self.chapter("Where to look next")
@@ -141,6 +153,9 @@ class Screen:
             "why": "the same with :explain in place of :predict",
             "what serves": "vigil status",
             "versions": "vigil models list",
+            "rollouts": f"vigil rollout history {model} --verify",
+            "drift": "vigil monitor status",
+            "reruns": "vigil rerun list",
             "runs in MLflow": f"mlflow ui --backend-store-uri sqlite:///{self._settings.home / 'mlflow.db'}",
             "stop": "vigil down",
         }

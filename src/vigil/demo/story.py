@@ -1,22 +1,29 @@
-"""The demo: each part of the way in order, and what it showed."""
+"""The demo: raw data to a served model, live traffic held against the offline path, and then the acts."""
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
-from vigil.clock import to_micros
+from vigil.clock import HOUR, to_micros
 from vigil.contracts.keys import ContentHash
 from vigil.decisions.bundled import load_decider
 from vigil.decisions.decider import Decider
+from vigil.demo.acts import Scene, play
+from vigil.demo.business import Business
+from vigil.demo.candidates import scored
 from vigil.demo.live import Payload, between, deliveries
 from vigil.demo.parity import Parity, compare
 from vigil.demo.screen import Screen
 from vigil.demo.traffic import Answers, Endpoint, send
+from vigil.demo.world import LIVE_DAYS, moment, story_world
 from vigil.errors import ContractError
 from vigil.evaluation.gates.evaluate import GateReport
+from vigil.evaluation.rows import ScoredRows
 from vigil.features.states import read_states
 from vigil.orchestration.display import run_view
 from vigil.orchestration.filling import Purpose, Wanted, filled_arguments
@@ -29,7 +36,7 @@ from vigil.runtime.daemon import start
 from vigil.runtime.status import RevisionStatus
 from vigil.runtime.supervisor import RuntimeConfig
 from vigil.settings import Settings
-from vigil.simulate import preset, simulate, write
+from vigil.simulate import simulate, write
 from vigil.training.folders import read_events
 from vigil.usecase import UseCase, load_use_case, shipped
 
@@ -48,12 +55,28 @@ class DemoRequest:
     """A raw file; a chain of sites is simulated without one."""
     source: str | None = None
     port: int = 8080
+    """Of the endpoint; gRPC has the next one, and the rerun sink the one after."""
     live_hours: float = 24.0
     """The end of the data that training does not see: it comes as live traffic."""
     most_live: int = 2000
     """Live transactions at most."""
     at_once: int = 8
     """Live transactions in one request at most."""
+
+    @property
+    def sink_port(self) -> int:
+        """Port of the rerun sink."""
+        return self.port + 2
+
+    @property
+    def has_acts(self) -> bool:
+        """Whether there is a second half: in a file nobody knows what changes when."""
+        return self.data is None
+
+    @property
+    def held_back_hours(self) -> float:
+        """The end of the data that the first training does not see."""
+        return 24.0 * LIVE_DAYS if self.has_acts else self.live_hours
 
 
 @dataclass(frozen=True)
@@ -66,6 +89,10 @@ class Served:
     """Ids of transactions that turned out to be frauds later."""
     example: Payload
     """A live transaction as it was sent."""
+    live: ScoredRows
+    """The scores, with the times of the transactions."""
+    until: int
+    """Event time (microseconds) before which everything was sent."""
 
 
 def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
@@ -80,9 +107,9 @@ def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
     shutil.rmtree(settings.home, ignore_errors=True)
     raw = request.data or _simulate(settings, screen)
     screen.chapter("A serving runtime on this machine")
-    start(RuntimeConfig(settings=settings, port=request.port, grpc_port=request.port + 1))
+    start(RuntimeConfig(settings=_with_sink(settings, request), port=request.port, grpc_port=request.port + 1))
     screen.runtime(client.status())
-    use_case = _held_back(load_use_case(request.use_case), request.live_hours)
+    use_case = _held_back(load_use_case(request.use_case), request.held_back_hours)
     screen.chapter("The training pipeline: the components of the cluster, run by kfp.local")
     run = _run_pipeline(use_case, raw, request, settings, console)
     screen.chapter("What the gates say")
@@ -93,8 +120,40 @@ def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
     screen.deployed(client.status())
     served = _serve(request, run, client, screen)
     screen.served(served.answers, served.frauds, served.parity)
+    if request.has_acts:
+        _play(request, settings, use_case, run, served, screen)
     screen.closing(run, client.status(), served.example)
     return served
+
+
+def _with_sink(settings: Settings, request: DemoRequest) -> Settings:
+    """Return the settings of the runtime, whose detector service tells the rerun sink of drift."""
+    if not request.has_acts:
+        return settings
+    return settings.model_copy(update={"event_sinks": f"http://127.0.0.1:{request.sink_port}/"})
+
+
+def _play(
+    request: DemoRequest, settings: Settings, use_case: UseCase, run: LocalRun, served: Served, screen: Screen
+) -> None:
+    """Let the simulated chain go on trading while versions come and go, and its world changes."""
+    status = RuntimeClient(settings).status()
+    (serving,) = [one for one in status.revisions if one.traffic > 0]
+    events = read_events(run.step("validate-ingest").outputs.artifacts["events"].path)
+    world, data_end = story_world(), to_micros(pc.max(events["transaction"]["event_time"]).as_py())
+    business = Business(events, Endpoint(status.endpoint, serving.model), at_once=2)
+    business.begin(served.until, data_end + 1)
+    scene = Scene(
+        settings=settings,
+        screen=screen,
+        business=business,
+        use_case=use_case,
+        raw=settings.home / SIMULATED,
+        day=partial(moment, world),
+        data_end=data_end,
+        sink_port=request.sink_port,
+    )
+    play(scene, serving.version, served.live)
 
 
 def gate_report(run: LocalRun) -> GateReport:
@@ -106,7 +165,7 @@ def gate_report(run: LocalRun) -> GateReport:
 def _simulate(settings: Settings, screen: Screen) -> Path:
     raw = settings.home / SIMULATED
     with screen.work("Simulating a chain of sites with labelled incidents") as step:
-        simulated = simulate(preset("retail"), step)
+        simulated = simulate(story_world(), step)
         write(simulated, raw, csv=False, on_progress=step)
     screen.simulated(simulated)
     return raw
@@ -137,7 +196,8 @@ def _serve(request: DemoRequest, run: LocalRun, client: RuntimeClient, screen: S
     screen.chapter("Live traffic")
     events = read_events(run.step("validate-ingest").outputs.artifacts["events"].path)
     since = to_micros(read_states(run.step("build-features").outputs.artifacts["feature_state"].path).settled)
-    live = between(events, since, _end(events["transaction"], since, request))
+    until = _end(events["transaction"], since, request)
+    live = between(events, since, until)
     sent = list(deliveries(live, request.at_once))
     count = sum(len(delivery.payloads) for delivery in sent)
     status = client.status()
@@ -150,13 +210,15 @@ def _serve(request: DemoRequest, run: LocalRun, client: RuntimeClient, screen: S
     with screen.work("Deciding all of it again offline"):
         parity = compare(_decider(serving), whole, answers.decisions)
     example = next(delivery.payloads[-1] for delivery in reversed(sent) if delivery.asks)
-    return Served(answers, parity, _frauds(events), example)
+    rows = scored(live["transaction"], answers.decisions)
+    return Served(answers, parity, _frauds(events), example, rows, until)
 
 
 def _end(transactions: pa.Table, since: int, request: DemoRequest) -> int:
     """Return the time before which the live events end: all of them, or the first `most_live` transactions."""
     times = transactions["event_time"].cast(pa.int64()).to_numpy()
-    later = sorted(times[times >= since].tolist())
+    last = since + round(request.live_hours * HOUR)
+    later = sorted(times[(times >= since) & (times < last)].tolist())
     if not later:
         raise ContractError(f"the last {request.live_hours:g} hours hold no transaction: raise --live-hours")
     return int(later[: request.most_live][-1]) + 1
