@@ -1,23 +1,22 @@
 """An online detector for one stream of values: unknown unit, frequency and shape, no labels, nothing tuned per stream.
 
-Each value is asked eight questions: is it new, linearly and on a logarithmic scale; is it, or its short mean, new at
-this time of day; is the sequence that it ends new; has the level moved; is it off the daily profile; has the mix of
-values changed. «New» is the distance from the nearest of what was seen before, as in distance-based and conformal
-detection (Knorr and Ng 1998; Laxhammar and Falkman 2014) and in discords (Keogh et al. 2005); the mix is compared by
-relative entropy (Wang et al. 2011).
+Each value is asked seven questions: is it new, linearly and on a logarithmic scale; is it, or its short mean, new at
+this time of day; is the sequence that it ends new; is it off the daily profile; has the mix of values changed. «New» is
+the distance from the nearest of what was seen before, as in distance-based and conformal detection (Knorr and Ng 1998;
+Laxhammar and Falkman 2014) and in discords (Keogh et al. 2005); mixes are compared by relative entropy (Wang et al.
+2011).
 
 An answer becomes comparable between questions and streams by its rarity: how many blocks of the stream's own past held
-one as large. Counting blocks instead of values makes an anomaly one event, however long it lasted; counting them instead
-of taking their share makes a record a record in a short and in a long stream. The rarities are combined by a power mean,
-whose own rarity is the score: a stream in which many things are new all the time is held to a higher standard. In its
-first few hundred values nearly everything is rare: let it see them before heeding its scores.
+one as large. Counting blocks, not values, makes an anomaly one event, however long it lasted; counting them, not taking
+their share, makes a record a record in a short and in a long stream. The rarities are combined by a power mean, whose
+own rarity is the score: a stream in which many things are new all the time is held to a higher standard. In its first
+few hundred values nearly everything is rare: let it see them before heeding its scores.
 
 After an alarm the stream rests for a share of its age: less than clearly rarer values score 0, so that an anomaly is
 told once, when it begins. Everything is causal: a score depends on the value and those before it alone.
 """
 
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +28,6 @@ from vigil.fleet.streams import kernel
 from vigil.fleet.streams.settings import StreamSettings
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(eq=False)
@@ -89,11 +87,6 @@ class StreamDetector:
 def score_stream(times: ArrayLike, values: ArrayLike, settings: StreamSettings | None = None) -> Floats:
     """Return the scores of a whole stream, as `StreamDetector.update` would give them one after the other."""
     return StreamDetector.fresh(settings).extend(times, values)
-
-
-def score_streams(streams: Iterable[tuple[Ints, Floats]], settings: StreamSettings | None = None) -> list[Floats]:
-    """Return the scores of each stream by itself."""
-    return [score_stream(times, values, settings) for times, values in streams]
 
 
 def _nothing(memory: int) -> kernel.Memory:

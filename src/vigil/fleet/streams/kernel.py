@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
-SEEN, CENTRE, SPREAD, ALARMED, ALARM, STEP_CENTRE, STEP_SPREAD, DAY_CENTRE, DAY_SPREAD, SCALARS = range(10)
-"""Of a stream: values so far, its centre and spread, when it was last told how rare a value, and two more scales."""
+SEEN, CENTRE, SPREAD, ALARMED, ALARM, DAY_CENTRE, DAY_SPREAD, SCALARS = range(8)
+"""Of a stream: values so far, its centre and spread, when it last alarmed and how rare that was, and the scale of
+the distances from the daily profile."""
 VALUE, LOGARITHM, HOUR, RESIDUAL, CLOCK, COLUMNS = range(6)
 """Of a remembered value: itself, on a symmetric logarithmic scale, the mean with the 5 before, its distance from the
 daily profile, and its second of the day."""
@@ -24,11 +25,10 @@ daily profile, and its second of the day."""
     NEW_AT_THIS_TIME,
     NEW_HOUR_AT_THIS_TIME,
     NEW_SEQUENCE,
-    NEW_LEVEL,
     OFF_PROFILE,
     NEW_MIX,
     MEMBERS,
-) = range(9)
+) = range(8)
 """What is watched; each is larger the less the stream has seen the like."""
 JOINT = MEMBERS
 """Place of the members' common score among the histories."""
@@ -53,8 +53,8 @@ SLOTS, PROFILE_RATE = 96, 0.1
 """Quarters of an hour of the daily profile, and how fast it follows."""
 SAME_TIME = 900.0
 """Seconds of the day within which two values are of the same time."""
-SHORT, SEQUENCE, STEP, APART = 6, 12, 48, 12
-"""Values of an hour's mean (of five-minute values), of a sequence, of a level; and how far back the past begins."""
+SHORT, SEQUENCE, MIXED, APART = 6, 12, 48, 12
+"""Values of an hour's mean (of five-minute values), of a sequence, of a mix; and how far back the past begins."""
 RECENT = 2000
 """Latest values among which a sequence is looked for."""
 MIXES, MIX_REACH = 24, 6.0
@@ -147,9 +147,6 @@ def _statistic(member, stream, past, mix, seen):
         return _nearest(past, HOUR, seen, APART, True)
     if member == NEW_SEQUENCE:
         return _nearest_sequence(past, seen)
-    if member == NEW_LEVEL:
-        step = _mean(past, VALUE, seen, STEP) - _mean(past, VALUE, max(seen - STEP, 0), STEP)
-        return abs(_scale(stream, STEP_CENTRE, STEP_SPREAD, step, seen))
     if member == OFF_PROFILE:
         return abs(_scale(stream, DAY_CENTRE, DAY_SPREAD, _mean(past, RESIDUAL, seen, SHORT), seen))
     return _relative_entropy(past, mix, seen)
@@ -228,16 +225,16 @@ def _nearest_sequence(past, seen):
 def _relative_entropy(past, mix, seen):
     """Return how much the mix of the last values tells them from the mix of all before."""
     mix[0, _mix_bin(past[seen % len(past), LOGARITHM])] += 1.0
-    if seen < STEP:
+    if seen < MIXED:
         return 0.0
-    left = _mix_bin(past[(seen - STEP) % len(past), LOGARITHM])
+    left = _mix_bin(past[(seen - MIXED) % len(past), LOGARITHM])
     mix[0, left] -= 1.0
     mix[1, left] += 1.0
-    all_before = seen - STEP + 1.0 + 0.5 * MIXES
+    all_before = seen - MIXED + 1.0 + 0.5 * MIXES
     total = 0.0
     for bin_ in range(MIXES):
         if mix[0, bin_] > 0.0:
-            share = mix[0, bin_] / STEP
+            share = mix[0, bin_] / MIXED
             total += share * math.log(share * all_before / (mix[1, bin_] + 0.5))
     return max(total, 0.0)
 

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Weights = tuple[float, float, float, float, float, float, float, float]
+Weights = tuple[float, float, float, float, float, float, float]
 
 
 class StreamSettings(BaseModel):
@@ -12,9 +12,9 @@ class StreamSettings(BaseModel):
 
     memory: int = Field(default=8192, ge=128, le=1 << 20, description="latest values that a new one is compared with")
     weights: Weights = Field(
-        default=(1.0, 3.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0),
+        default=(0.5, 3.0, 1.0, 2.0, 2.0, 1.0, 2.0),
         description="of a new value, on a logarithmic scale, at this time of day, of a new short mean at this time, "
-        "of a new sequence, a new level, off the daily profile, a new mix",
+        "of a new sequence, off the daily profile, of a new mix",
     )
     power: float = Field(default=2.0, ge=1, le=16, description="1: the members' mean; more: the surest speak louder")
     block: int = Field(default=24, ge=1, description="values in a row that count once in a member's history")
