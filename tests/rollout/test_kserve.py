@@ -281,7 +281,7 @@ def test_an_object_of_the_log_is_created_once(cluster: Cluster) -> None:
 
 
 def test_one_controller_holds_the_lease_until_it_stands_still(cluster: Cluster) -> None:
-    first, second = (Lease(cluster, seconds=0.4) for _ in range(2))
+    first, second = (Lease(cluster, seconds=0.4, clock=ManualClock(START)) for _ in range(2))
     first.acquire()
     assert first.is_held()
     with pytest.raises(Busy, match="another controller has taken over"):
