@@ -1,7 +1,7 @@
 """What the models of the sites are worth (`make bench-sites`): incidents caught, cost, and the same beside its peers.
 
-`python -m tests.benchmarks.sites [incidents scale peers nab]` runs the named parts, or all; numbers of parts that do
-not run stay as they were in the file.
+`python -m tests.benchmarks.sites [incidents scale growth peers nab]` runs the named parts, or all; numbers of parts
+that do not run stay as they were in the file.
 """
 
 import importlib.util
@@ -37,18 +37,22 @@ def incidents() -> list[Number]:
 
 
 def scale() -> list[Number]:
-    """Return the cost of 1,000 sites, and how it grows."""
-    small, large = sites_scale.in_a_process(1_000), sites_scale.in_a_process(10_000)
-    growth = large["fit_seconds"] / small["fit_seconds"] / 10
+    """Return the cost of 1,000 sites."""
+    small = sites_scale.in_a_process(1_000)
     year = "1,000 sites, hourly, one year"
     return [
         Number("fit_1000_seconds", small["fit_seconds"], "s", "lower", 60.0, f"{year}, two threads"),
         Number("fit_1000_mib", small["mib"], "MiB", "lower", 2048.0, f"peak of the process with its data, {year}"),
         Number("score_hour_ms", small["hour_ms"], "ms", "lower", 200.0, "one hour of 1,000 sites"),
-        Number(
-            "cost_10000_over_1000", growth, "ratio", "lower", 1.1, "time of a fit of 10,000 sites over ten of 1,000"
-        ),
     ]
+
+
+def growth() -> list[Number]:
+    """Return how the cost grows from 1,000 to 10,000 sites."""
+    small, large = sites_scale.in_a_process(1_000), sites_scale.in_a_process(10_000)
+    ratio = large["fit_seconds"] / small["fit_seconds"] / 10
+    compared = f"a fit of 10,000 sites ({large['fit_seconds']:.0f} s) over ten of 1,000"
+    return [Number("cost_10000_over_1000", ratio, "ratio", "lower", 1.1, compared)]
 
 
 def peers() -> list[Number]:
@@ -80,7 +84,13 @@ def nab() -> list[Number]:
     return numbers
 
 
-PARTS: Mapping[str, Callable[[], list[Number]]] = {"incidents": incidents, "scale": scale, "peers": peers, "nab": nab}
+PARTS: Mapping[str, Callable[[], list[Number]]] = {
+    "incidents": incidents,
+    "scale": scale,
+    "growth": growth,
+    "peers": peers,
+    "nab": nab,
+}
 
 
 def main(names: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from vigil.fleet.thresholds import MONTH, QUANTILES, norms_of, peaks_of, series_
 from vigil.fleet.trend import set_trend
 
 THREADS = 2
-CHUNK = 64
+CHUNK = 16
 SAMPLE = 32
 SCALES = ((0.0, 0.1), (1.0, 0.1), (1.0, 0.3), (1.0, 1.0))
 """Linear, and logarithms with offsets in units of the series: the larger, the less small values stand out."""
