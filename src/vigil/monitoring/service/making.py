@@ -1,7 +1,7 @@
 """How a watch is made from the bundle of the revision that it watches."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -17,6 +17,8 @@ from vigil.registry.bundle import Bundle
 
 _REFERENCE = "reference/rows.parquet"
 """Part of a bundle: vectors and scores that were usual."""
+_SCHEMA = "feature_schema.json"
+_DAY_HOURS = 24
 
 
 def make_watch(served: Served, bundle: Bundle, settings: Mapping[str, Any]) -> WatchOver:
@@ -25,7 +27,21 @@ def make_watch(served: Served, bundle: Bundle, settings: Mapping[str, Any]) -> W
         return PlainWatch(served)
     from vigil.monitoring.watch.watch import Watch
 
-    return Watch(served, pq.read_table(io.BytesIO(bundle.read(_REFERENCE))), WatchSettings.model_validate(settings))
+    chosen = {"features": steady_features(bundle.json(_SCHEMA)["features"]), **settings}
+    return Watch(served, pq.read_table(io.BytesIO(bundle.read(_REFERENCE))), WatchSettings.model_validate(chosen))
+
+
+def steady_features(features: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the features that stay as they were while the business does: no more than a day of events makes them.
+
+    What weeks and months make moves with the age of customers, terminals and verdicts, though nothing has changed.
+    """
+    return tuple(str(found["name"]) for found in features if all(map(_is_short, found["windows"])))
+
+
+def _is_short(window: str) -> bool:
+    """Return whether a window, such as 30min, 24h, 7d or lifetime, is a day at most."""
+    return window.endswith("min") or (window.endswith("h") and int(window.removesuffix("h")) <= _DAY_HOURS)
 
 
 def check_watches(settings: ServiceSettings) -> None:

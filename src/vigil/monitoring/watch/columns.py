@@ -30,9 +30,6 @@ class Columns:
 
     def __init__(self, baseline: Baseline, kinds: tuple[str, ...], settings: WatchSettings) -> None:
         self.baseline, self.kinds, self._settings = baseline, kinds, settings
-        self._wanted: NDArray[np.bool_] = np.array(
-            [name not in settings.ignore for name in baseline.names], dtype=np.bool_
-        )
         self.noise = _noise(baseline, settings)
         self.levels = Levels(self.noise)
         self.rates = Rates(_ranges(baseline, settings))
@@ -97,7 +94,7 @@ class Columns:
     @property
     def _level_watched(self) -> NDArray[np.bool_]:
         """Which levels and widths are watched, (2C,): of a slow column the level only."""
-        watched = self._wanted & ~self.baseline.is_rare
+        watched = ~self.baseline.is_rare
         slow = self.baseline.is_slow.reshape(2, -1).any(axis=0)
         return np.concatenate([watched, watched & ~slow])
 
@@ -114,7 +111,7 @@ class Columns:
         vectors = ~np.isnan(values[:, :-1]).all(axis=1) if values.shape[1] > 1 else np.ones(len(values), np.bool_)
         missing = np.isnan(values) & vectors[:, None]
         other = (values != self.baseline.mode) & ~np.isnan(values)
-        unusual = self.baseline.is_rare & self._wanted & (self.baseline.mode_share > 0)
+        unusual = self.baseline.is_rare & (self.baseline.mode_share > 0)
         yes = np.concatenate([missing.sum(axis=0), np.where(unusual, other.sum(axis=0), 0)])
         rows = np.concatenate(
             [np.full(len(self.kinds), vectors.sum()), np.where(unusual, (~np.isnan(values)).sum(axis=0), 0)]

@@ -17,6 +17,11 @@ class WatchSettings(BaseModel):
     warm_rows: int = Field(default=100, ge=1, description="judged decisions before which the watch is warming")
     learning_rows: int = Field(default=1000, ge=200, description="decisions that teach what the reference lacks")
     false_alarms_per_year: float = Field(default=0.5, gt=0, description="over everything that is watched together")
+    features: tuple[str, ...] | None = Field(
+        default=None,
+        description="features that may raise an alarm; null for all, and in the detector service for those that no "
+        "more than a day of events makes: what months make differs from the reference though nothing changed",
+    )
     ignore: tuple[str, ...] = Field(
         default=("hour", "weekday", "month", "quarter", "is_weekend", "is_night"),
         description="features that change with the calendar alone",

@@ -41,15 +41,19 @@ class Watch:
         self.served, self.settings = served, settings or WatchSettings()
         features, values, time = _read_reference(reference)
         self.features = features
+        self._watched = _watched(features, self.settings)
+        self.watched = tuple(features[k] for k in self._watched)
         self._before = values
-        kinds = (*("input" for _ in features), "score")
-        baseline = fit_baseline(dict(zip((*features, SCORE), values.T, strict=True)), time, self.settings.day_effect)
+        values = values[:, [*self._watched, -1]]
+        kinds = (*("input" for _ in self.watched), "score")
+        columns = dict(zip((*self.watched, SCORE), values.T, strict=True))
+        baseline = fit_baseline(columns, time, self.settings.day_effect)
         self.columns = Columns(baseline, kinds, self.settings)
         self.columns.calibrate(values, time)
         self.learned, self.fields = LearnedColumns(self.settings), Fields()
         self.lesson = Lesson(self.settings)
         self.flagged, self.precision = Flagged(self.settings), Precision(self.settings)
-        self.sites = Sites(features, baseline.mode_share[:-1] < MIXED, self.settings)
+        self.sites = Sites(self.watched, baseline.mode_share[:-1] < MIXED, self.settings)
         self.queue, self.memory = Queue(self.settings), Memory(self.settings)
         self.alarm: Alarm | None = None
         self.rows, self.windows, self.last_time, self.pace = 0, 0, 0, 0.0
@@ -154,7 +158,8 @@ class Watch:
         self._raise_or_end(signals, len(window))
 
     def _update(self, window: Rows, days: float) -> None:
-        features = window.values if window.values.shape[1] else np.full((len(window), len(self.features)), np.nan)
+        is_bare = not window.values.shape[1]
+        features = np.full((len(window), len(self.watched)), np.nan) if is_bare else window.values[:, self._watched]
         together = np.column_stack([features, window.score])
         level = self.columns.update(together, window.time, days)
         self.sites.update(window.sites, features, level[:, :-1], window.time)
@@ -269,6 +274,15 @@ class Watch:
 
 _PARTS = ("columns", "learned", "fields", "lesson", "flagged", "precision", "sites", "queue", "memory")
 _PLAIN = ("rows", "windows", "last_time", "pace")
+
+
+def _watched(features: tuple[str, ...], settings: WatchSettings) -> list[int]:
+    """Return the places of the features that may raise an alarm."""
+    unknown = sorted(set(settings.features or ()) - set(features))
+    if unknown:
+        raise ContractError(f"the reference has no feature {unknown[0]!r}: take it out of the watch's `features`")
+    chosen = features if settings.features is None else settings.features
+    return [k for k, name in enumerate(features) if name in chosen and name not in settings.ignore]
 
 
 def _read_reference(table: pa.Table) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.float64]], Any]:
