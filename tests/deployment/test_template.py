@@ -93,7 +93,7 @@ def test_only_the_predictor_reads_the_key_that_bundles_are_verified_by(service: 
         name: [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "public-key"]
         for name, container in containers(service).items()
     }
-    assert readers == {"kserve-container": ["/etc/vigil/keys"], "transformer-container": []}
+    assert readers == {"kserve-container": ["/etc/vigil/secrets"], "transformer-container": []}
     (volume,) = [one for one in service["spec"]["predictor"]["volumes"] if one["name"] == "public-key"]
     assert volume["configMap"]["optional"] is True
 
