@@ -4,14 +4,14 @@
 that do not run stay as they were in the file.
 """
 
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tests.benchmarks import sites_incidents, sites_peers, sites_scale
+from tests.benchmarks import sites_incidents, sites_nab, sites_peers, sites_scale
 from tests.benchmarks.report import Number, publish
+from vigil.settings import load_settings
 
 PROBLEMS = {"buildings": sites_incidents.buildings, "orange_juice": sites_incidents.orange_juice}
 
@@ -77,11 +77,7 @@ def peers() -> list[Number]:
 
 def nab() -> list[Number]:
     """Return the score on NAB."""
-    if importlib.util.find_spec("tests.benchmarks.sites_nab") is None:
-        return []
-    module = importlib.import_module("tests.benchmarks.sites_nab")
-    numbers: list[Number] = module.numbers()
-    return numbers
+    return sites_nab.measure(load_settings().data / "nab")
 
 
 PARTS: Mapping[str, Callable[[], list[Number]]] = {
