@@ -260,6 +260,8 @@ def test_the_share_of_the_requests_may_vary_as_chance_does() -> None:
         for requests in (10, 100, 1000, 10_000):
             served = sum(rng.random() < asked for _ in range(requests))
             assert not is_wrong_share(served, requests, asked)
+    assert not is_wrong_share(272_700, 529_850, 0.5), "a few who buy much make a split uneven for good"
+    assert is_wrong_share(350_000, 529_850, 0.5)
     assert is_wrong_share(0, 2000, 0.05)
     assert is_wrong_share(2000, 2000, 0.5)
 

@@ -18,6 +18,8 @@ _SILENT = {
 }
 
 _EVIDENCE_OF_WRONG_SPLIT = math.log(1e6)
+_UNEVEN_POINTS, _UNEVEN_SHARE = 0.02, 0.2
+"""How far a split by entity may lie from what was asked, whatever the number of requests."""
 _REQUESTS_OF_ONE_ENTITY = 5.0
 """The split is by entity, so that requests are not independent: so many of them count as one."""
 
@@ -106,10 +108,15 @@ def _shares(turn: Turn) -> tuple[int, int, float]:
 
 
 def is_wrong_share(served: int, requests: int, asked: float) -> bool:
-    """Return whether the served share contradicts the asked one, by the Chernoff bound of the binomial at 1e-6."""
+    """Return whether the served share contradicts the asked one, by the Chernoff bound of the binomial at 1e-6.
+
+    A split by entity is uneven for good where a few buy much: a share near the asked one is never called wrong.
+    """
     if not 0 < asked < 1 or not requests:
         return False
     share, evidence = served / requests, 0.0
+    if abs(share - asked) <= max(_UNEVEN_POINTS, _UNEVEN_SHARE * min(asked, 1 - asked)):
+        return False
     for observed, wanted in ((share, asked), (1 - share, 1 - asked)):
         evidence += observed * math.log(observed / wanted) if observed else 0.0
     return requests / _REQUESTS_OF_ONE_ENTITY * evidence > _EVIDENCE_OF_WRONG_SPLIT
