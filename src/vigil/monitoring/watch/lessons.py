@@ -102,7 +102,10 @@ class Fields:
         shares = np.concatenate([yes[: len(self.names)] / len(lesson), unknown])
         usual = usual_range(shares, len(lesson) - first, 0.01)
         self.usual = shares
-        self.rates = Rates(Range(np.where(shares > 0.2, usual.low, 0.0), usual.high, usual.power))
+        # Fewer missing values than usual tell that a field changed; fewer values that nobody knew tell nothing.
+        is_missing = np.arange(len(shares)) < len(self.names)
+        low = np.where((shares > 0.2) & is_missing, usual.low, 0.0)
+        self.rates = Rates(Range(low, usual.high, usual.power))
 
     def _new_in(self, lesson: Rows, first: int) -> FloatArray:
         """Return the share of categories in the second part of a lesson that its first part had not."""
