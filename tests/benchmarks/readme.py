@@ -15,12 +15,14 @@ _PLACE = re.compile(r"(<!-- numbers -->\n).*(<!-- end of numbers -->)", re.DOTAL
 
 
 def render() -> str:
-    """Return the table as Markdown."""
+    """Return the table as Markdown: the numbers that have an aim; `bench/` has the others too."""
     rows = ["| number | value | aim | beside |", "|---|---|---|---|"]
     for path in sorted(FOLDER.glob("*.json")):
         for item in json.loads(path.read_text()):
+            if item["aim"] is None:
+                continue
             sign = {"higher": "≥", "lower": "≤"}[item["better"]]
-            aim = "" if item["aim"] is None else f"{sign} {item['aim']:,.4g}"
+            aim = f"{sign} {item['aim']:,.4g}"
             value = f"{item['value']:,.0f}" if abs(item["value"]) >= 1000 else f"{item['value']:.3g}"
             rows.append(f"| `{item['name']}` | {value} {item['unit']} | {aim} | {item['compared_with']} |")
     return "\n".join(rows) + "\n"

@@ -106,7 +106,7 @@ def bad_candidate(scene: Scene, live: ScoredRows) -> None:
     scene.screen.say(f"Version {version}: somebody typed in a threshold that flags a fifth of all transactions.")
     record = _roll_out(scene, version, "fewer frauds missed")
     _expect(record, Phase.ROLLED_BACK)
-    served = record.status.counted.candidate
+    served = record.status.served
     scene.screen.say(f"Rolled back: {record.status.cause}", "bold red")
     scene.screen.say(f"Clients saw {served:,} answers of version {version}.")
 
