@@ -27,6 +27,7 @@ app = typer.Typer(name="monitor", help="See how served models behave and drift."
 _Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Name of the model; all without it.")]
 
 _SECONDS = 10.0
+_WIDEST = 250
 _SHOWN_FEATURES = 3
 _COLOURS = {"steady": "green", "drifting": "red", "warming": "yellow"}
 _SERVICE = "vigil_monitor_"
@@ -46,7 +47,12 @@ def status(
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
         return
-    Console().print(status_view(found, service_health(url), url))
+    table, rest = status_view(found, service_health(url), url)
+    console = Console()
+    wanted = console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+    console.width = max(console.width, wanted)  # a line that wraps beats a cell that is cut
+    console.print(table)
+    console.print(rest, soft_wrap=True)
 
 
 @app.command()
@@ -58,7 +64,7 @@ def watch(
     url = monitor_url(load_settings())
     with Live(refresh_per_second=4) as live:
         while True:
-            live.update(status_view(watch_statuses(url, model), service_health(url), url))
+            live.update(Group(*status_view(watch_statuses(url, model), service_health(url), url)))
             time.sleep(every)
 
 
@@ -142,14 +148,14 @@ def service_health(url: str) -> dict[str, float]:
     return found
 
 
-def status_view(found: "list[WatchStatus]", health: dict[str, float], url: str) -> Group:
-    """Return table and health as one thing to print."""
+def status_view(found: "list[WatchStatus]", health: dict[str, float], url: str) -> tuple[Table, Group]:
+    """Return the revisions as one table, and what is to be said below it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "revision", "state", "cause", "answer"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=True)
     for name in ("decisions", "windows", "flagged", "precision"):
-        table.add_column(name, justify="right", overflow="fold")
-    table.add_column("strongest", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("strongest", no_wrap=True)
     for one in found:
         told = one.verdict
         strongest = ", ".join(f"{name} {value:.1f}" for name, value in list(one.features.items())[:_SHOWN_FEATURES])
@@ -166,7 +172,7 @@ def status_view(found: "list[WatchStatus]", health: dict[str, float], url: str) 
             strongest,
         )
     empty = [] if found else [Text("Nothing is watched yet: no decision has come.")]
-    return Group(table, *empty, *(Text(one.verdict.summary) for one in found if one.verdict), _health(health, url))
+    return table, Group(*empty, *(Text(one.verdict.summary) for one in found if one.verdict), _health(health, url))
 
 
 def verdict_view(told: "DriftVerdict") -> Group:
