@@ -39,6 +39,9 @@ def test_an_outage_at_200_sites_in_three_metrics_is_one_incident_and_one_alert(o
     assert office.told() == [("alert", "it_contact")]
     assert "at 200 sites" in office.letters()[0].message.subject
     assert found.first_seen == silence().time
+    assert [one.kind for one in office.acts_of(found)] == ["opened", "alerted"]
+    with office.journal.reading() as pages:
+        assert [one.id for one in pages.incidents()] == [found.id]
 
 
 def test_an_outage_that_arrives_reading_by_reading_is_one_incident_and_one_alert(office: Office) -> None:

@@ -1,12 +1,8 @@
 """The desk as it is run: a process on a port, with real receivers, killed in the middle of its work."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +14,15 @@ from tests.alerts.service_process import Served
 
 
 def settings(web: Web) -> dict[str, Any]:
-    owners = document()["owners"]
+    owners, routes = document()["owners"], document()["routes"]
     hook = {"channels": ["hook"], "escalates_to": ["duty"]}
     return document(
         channels={**document()["channels"], "hook": {"kind": "webhook", "url": web.url}},
         owners={**owners, "operations_manager": hook},
+        types={**document()["types"], "site_stuck": {"open_after": 1, "wait_seconds": 10}},
+        routes=[{**one, "owner": "operations_manager"} if one["type"] == "site_stuck" else one for one in routes],
         defaults={**document()["defaults"], "wait_seconds": 0.3, "quiet_hours": 100},
-        sending={"first_pause_seconds": 0.1, "timeout_seconds": 20},
+        sending={"first_pause_seconds": 0.1, "timeout_seconds": 40},
     )
 
 
@@ -128,45 +126,19 @@ def test_what_asks_for_no_attention_is_taken_and_forgotten(world: World) -> None
     assert world.served.get("v1/measures?since=yesterday").status_code == 400
 
 
-def test_a_desk_killed_between_sending_and_marking_tells_the_same_alert_under_the_same_key(world: World) -> None:
+def test_a_desk_killed_before_an_alert_and_while_it_sends_another_tells_both_when_it_is_back(world: World) -> None:
     web, served = world.web, world.served
-    web.answers = [Answer(pause=5)]
+    web.answers = [Answer(pause=20)]
     served.post(**binary(one_finding(finding("E1"))))
     until(lambda: about(web, "E1"), "the alert")
+    assert served.post(**binary(one_finding(finding("F1", kind="stuck")))).status_code == 202
     served.kill()
+    assert about(web, "F1") == []
     served.start()
     until(lambda: len(about(web, "E1")) == 2, "the alert again")
     first, second = about(web, "E1")
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
     assert first.json["id"] == second.json["id"]
+    until(lambda: about(web, "F1"), "the alert that was not due")
     assert served.post(**binary(one_finding(finding("E1")))).json()["repeated"] == 1
-
-
-def test_a_desk_killed_before_the_alert_tells_it_when_it_is_back(world: World, tmp_path: Path) -> None:
-    slow = settings(world.web)
-    slow["defaults"]["wait_seconds"] = 3
-    served = Served(tmp_path, slow).start()
-    assert served.post(**binary(one_finding(finding("F1")))).status_code == 202
-    served.kill()
-    assert about(world.web, "F1") == []
-    served.start()
-    until(lambda: about(world.web, "F1"), "the alert")
-    assert served.stop() == 0
-    assert len(about(world.web, "F1")) == 1
-
-
-def test_the_command_line_works_on_what_the_desk_has(world: World) -> None:
-    world.served.post(**binary(one_finding(finding("G1"))))
-
-    def vigil(*arguments: str) -> str:
-        command = [sys.executable, "-m", "vigil", "alerts", *arguments]
-        environment = {**world.served.environ(), "COLUMNS": "200"}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-
-    identity = world.served.get("v1/incidents?site=G1").json()[0]["id"]
-    assert identity in vigil("list", "--site", "G1")
-    assert "is yours" in vigil("ack", identity, "--reason", "mine")
-    shown = vigil("show", identity)
-    assert "site dip of sales at site G1" in shown
-    assert "acknowledged person:" in shown
-    assert os.environ.get("VIGIL_ALERTS") is None
+    assert (len(about(web, "E1")), len(about(web, "F1"))) == (2, 1)

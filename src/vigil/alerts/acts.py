@@ -84,7 +84,7 @@ class Acts:
         if at > now:
             raise ContractError("at: nobody can have noticed it later than now")
         with self.journal.writing() as pages:
-            known = next((one for one in pages.incidents() if self._is_about(one, noticed, at)), None)
+            known = self._known(pages, noticed, at)
             incident = known or self._reported(noticed, at, by, now)
             if known is None:
                 pages.put_incident(incident)
@@ -128,14 +128,23 @@ class Acts:
             change = _Change(pages, _found(pages, reference), self.clock())
             yield change
 
+    def _known(self, pages: Pages, noticed: Noticed, at: datetime) -> Incident | None:
+        """Return the incident that a report is about, one that Vigil found before one that a person reported."""
+        found = [
+            incident
+            for kind in pages.types()
+            for incident in pages.recent_ones(kind, at - self.settings.rules(kind).patience).values()
+            if self._is_about(incident, noticed, at)
+        ]
+        return min(
+            found, key=lambda one: (one.type == AlertType.REPORT, not one.state.is_live, one.opened), default=None
+        )
+
     def _is_about(self, incident: Incident, noticed: Noticed, at: datetime) -> bool:
         rules = self.settings.rules(incident.type)
         early, late = timedelta(hours=rules.group_hours), timedelta(hours=rules.quiet_hours)
-        return (
-            incident.state is not State.MERGED
-            and incident.first_seen - early <= at <= incident.last_seen + late
-            and is_where(incident, noticed.site, noticed.metric)
-        )
+        in_time = incident.first_seen - early <= at <= incident.last_seen + late
+        return in_time and is_where(incident, noticed.site, noticed.metric)
 
     def _reported(self, noticed: Noticed, at: datetime, by: By, now: datetime) -> Incident:
         signal = Signal(

@@ -58,7 +58,7 @@ class Desk:
         with self.journal.writing() as pages:
             if event is not None and pages.knows_event(event, now):
                 return Taken(repeated=len(ordered), is_new=False)
-            intake = _Intake(pages, self.settings, now, _book(pages, self.settings, ordered, now))
+            intake = _Intake(pages, self.settings, now, _book(pages, self.settings, ordered))
             for signal in ordered:
                 intake.take(signal)
             taken = intake.finish()
@@ -67,14 +67,15 @@ class Desk:
         return taken
 
 
-def _book(pages: Pages, settings: AlertSettings, ordered: Sequence[Signal], now: datetime) -> Book:
+def _book(pages: Pages, settings: AlertSettings, ordered: Sequence[Signal]) -> Book:
     """Return the incidents that these signals may belong to."""
-    longest = max(
-        (max(rules.quiet_hours, rules.reopen_hours) for rules in (settings.defaults, *settings.types.values())),
-        default=0.0,
-    )
-    earliest = min((one.at for one in ordered), default=now)
-    return Book(settings.rules, pages.live_ones(also_since=earliest - timedelta(hours=longest)))
+    earliest: dict[str, datetime] = {}
+    for signal in ordered:
+        earliest.setdefault(signal.type, signal.at)
+    found: dict[str, Incident] = {}
+    for kind, at in earliest.items():
+        found |= pages.recent_ones(kind, at - settings.rules(kind).patience)
+    return Book(settings.rules, found)
 
 
 @dataclass
@@ -128,6 +129,9 @@ class _Intake:
         self.book.gather(self.now)
         for identity in sorted(self.book.changed):
             incident = self.book.incidents[identity]
+            if incident.merged_into and identity not in self._before:
+                self.pages.reassign(identity, incident.merged_into)  # it never was anything by itself
+                continue
             self.pages.put_incident(incident)
             for kind, reason in _acts(self._before.get(identity), incident):
                 self.pages.add_act(Act(incident=identity, at=self.now, kind=kind, actor=_DESK, reason=reason))

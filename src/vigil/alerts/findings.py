@@ -20,7 +20,7 @@ FINDING_EVENT = "vigil.site.finding"
 FINDINGS_EVENT = "vigil.site.findings"
 """Type of the CloudEvent whose data is a FindingBatch."""
 
-_LONGEST_BATCH = 20_000
+_LONGEST_BATCH = 10_000
 
 
 class FindingKind(StrEnum):

@@ -4,13 +4,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 
-from vigil.alerts.incidents import Incident, Judged, State, merged, opened_by, with_signal
+from vigil.alerts.incidents import Incident, Judged, State, merged, opened_by, with_signals
 from vigil.alerts.settings import TypeRules
 from vigil.alerts.signals import Place, Signal, rank
 
 Rules = Callable[[str], TypeRules]
 """Returns the rules of an alert type."""
+
+_Ids = dict[str, None]
+"""Ids in the order in which they came."""
 
 _POLICY = "policy:quiet"
 
@@ -22,8 +26,11 @@ class Book:
     rules: Rules
     incidents: dict[str, Incident]
     changed: set[str] = field(default_factory=set, init=False)
-    _places: dict[Place, list[str]] = field(default_factory=lambda: defaultdict(list), init=False)
-    _types: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list), init=False)
+    _places: dict[Place, _Ids] = field(default_factory=lambda: defaultdict(dict), init=False)
+    _sites: dict[tuple[str, str], _Ids] = field(default_factory=lambda: defaultdict(dict), init=False)
+    _types: dict[str, _Ids] = field(default_factory=lambda: defaultdict(dict), init=False)
+    _wide: dict[str, _Ids] = field(default_factory=lambda: defaultdict(dict), init=False)
+    _waiting: dict[str, list[Signal]] = field(default_factory=lambda: defaultdict(list), init=False)
 
     def __post_init__(self) -> None:
         for incident in self.incidents.values():
@@ -31,10 +38,9 @@ class Book:
 
     def put(self, incident: Incident) -> None:
         """Take an incident as it is now."""
-        if self.incidents.get(incident.id) != incident:
-            self.incidents[incident.id] = incident
-            self.changed.add(incident.id)
-            self._enter(incident)
+        self.incidents[incident.id] = incident
+        self.changed.add(incident.id)
+        self._enter(incident)
 
     def home_of(self, signal: Signal) -> Incident | None:
         """Return the incident that the signal belongs to, if there is one."""
@@ -43,14 +49,30 @@ class Book:
         fits = [one for one in own if _goes_on(one, signal, rules)]
         if fits:
             return max(fits, key=lambda one: (one.state.is_live, one.last_seen))
-        near = (self.incidents[one] for one in self._types.get(signal.type, ()))
-        return next((one for one in near if one.state.is_live and _joins(one, signal, rules)), None)
+        near = self._sites.get((signal.type, signal.site), {}) if rules.across_metrics and signal.site else []
+        here = (self.incidents[one] for one in near)
+        wide = (self.incidents[one] for one in self._wide.get(signal.type, ()) if signal.site)
+        near_in_time = (one for one in here if _began_near(one, signal, rules))
+        shared = (one for one in wide if _began_near(one, signal, rules) and _shares(one, signal))
+        return next(near_in_time, None) or next(shared, None)
 
     def add(self, incident: Incident, signal: Signal, now: datetime) -> None:
-        """Add a signal to an incident: one that had ended goes on, unless a person said that it is false."""
+        """Add a signal to an incident: one that had ended goes on, unless a person said that it is false.
+
+        Signals come in the order of their times. Those of one time are added together: a wide incident is large.
+        """
+        waiting = next(iter(self._waiting.values()), None)
+        if waiting and waiting[0].at != signal.at:
+            self.settle(now)
         if incident.state is State.CLOSED and incident.judged is not Judged.FALSE:
-            incident = _reopened(incident, now)
-        self.put(with_signal(incident, signal, now))
+            self.put(_reopened(incident, now))
+        self._waiting[incident.id].append(signal)
+
+    def settle(self, now: datetime) -> None:
+        """Bring the incidents up to the last signal that was added."""
+        for identity, signals in self._waiting.items():
+            self.put(with_signals(self.incidents[identity], signals, now))
+        self._waiting.clear()
 
     def open(self, signals: Sequence[Signal], now: datetime) -> Incident:
         """Open an incident."""
@@ -68,6 +90,7 @@ class Book:
 
     def gather(self, now: datetime) -> None:
         """Make one incident of those that began together at many sites with the same metric or feed."""
+        self.settle(now)
         fresh = {self.incidents[one].type for one in self.changed}
         for kind in fresh:
             if (wide_from := self.rules(kind).wide_from) is None:
@@ -80,14 +103,15 @@ class Book:
         """Merge into the earliest what began within the window after it; then go on with the rest."""
         left = [self.incidents[one] for one in alike if self.incidents[one].state.is_live]
         left.sort(key=lambda one: (one.first_seen, one.opened, one.id))
-        while len(left) > 1:
-            first = left[0]
-            near = [one for one in left if one.first_seen - first.first_seen <= window]
-            if len({site for one in near for site in one.sites}) >= wide_from and len(near) > 1:
+        start = 0
+        while len(left) - start > 1:
+            end = left[start].first_seen + window
+            near = list(takewhile(lambda one: one.first_seen <= end, islice(left, start, None)))  # noqa: B023 - at once
+            if len(near) > 1 and len({site for one in near for site in one.sites}) >= wide_from:
                 self._merge(near, now)
-                left = left[len(near) :]
+                start += len(near)
             else:
-                left = left[1:]
+                start += 1
 
     def _merge(self, near: Sequence[Incident], now: datetime) -> None:
         """Merge into the one that somebody knows already, or else the earliest."""
@@ -99,12 +123,13 @@ class Book:
             self.put(one.model_copy(update=gone))
 
     def _enter(self, incident: Incident) -> None:
+        kind, identity = incident.type, incident.id
         for member in incident.members.values():
-            known = self._places[Place(incident.type, member.site, member.metric)]
-            if incident.id not in known:
-                known.append(incident.id)
-        if incident.id not in self._types[incident.type]:
-            self._types[incident.type].append(incident.id)
+            self._places[Place(kind, member.site, member.metric)][identity] = None
+            self._sites[kind, member.site][identity] = None
+        self._types[kind][identity] = None
+        if incident.is_wide(self.rules(kind)):
+            self._wide[kind][identity] = None
 
 
 def ended(incident: Incident, now: datetime, by: str, reason: str) -> Incident:
@@ -155,21 +180,18 @@ def _reopened(incident: Incident, now: datetime) -> Incident:
 def _goes_on(incident: Incident, signal: Signal, rules: TypeRules) -> bool:
     if incident.state is State.MERGED:
         return False
-    patience = timedelta(hours=max(rules.quiet_hours, rules.reopen_hours))
     early = timedelta(hours=rules.group_hours)
-    return incident.first_seen - early <= signal.at <= incident.last_seen + patience and _has_room(
-        incident, signal, rules
-    )
+    in_time = incident.first_seen - early <= signal.at <= incident.last_seen + rules.patience
+    return in_time and _has_room(incident, signal, rules)
 
 
-def _joins(incident: Incident, signal: Signal, rules: TypeRules) -> bool:
-    """Return whether a place that is new to an incident is part of the same trouble."""
-    if abs(signal.at - incident.first_seen) > timedelta(hours=rules.group_hours) or not signal.site:
-        return False
-    if rules.across_metrics and signal.site in incident.sites:
-        return True
-    shares = signal.metric in incident.metrics or (signal.feed and signal.feed in incident.feeds)
-    return bool(shares) and incident.is_wide(rules)
+def _began_near(incident: Incident, signal: Signal, rules: TypeRules) -> bool:
+    """Return whether a place that is new to an incident may be part of the same trouble, by the time of its onset."""
+    return incident.state.is_live and abs(signal.at - incident.first_seen) <= timedelta(hours=rules.group_hours)
+
+
+def _shares(incident: Incident, signal: Signal) -> bool:
+    return signal.metric in incident.metrics or (signal.feed != "" and signal.feed in incident.feeds)
 
 
 def _has_room(incident: Incident, signal: Signal, rules: TypeRules) -> bool:

@@ -166,29 +166,29 @@ def opened_by(signals: Sequence[Signal], rules: TypeRules, now: datetime) -> Inc
         due=now + timedelta(seconds=rules.wait_seconds),
         **_facts([first]),
     )
-    for signal in signals[1:]:
-        incident = with_signal(incident, signal, now)
-    return incident
+    return with_signals(incident, signals[1:], now) if len(signals) > 1 else incident
 
 
-def with_signal(incident: Incident, signal: Signal, now: datetime) -> Incident:
-    """Return the incident with one more signal."""
-    key = _key(signal)
-    known = incident.members.get(key)
-    if known is None and signal.subject and len(incident.members) >= _KEPT_SUBJECTS:
-        members = incident.members
-    else:
-        members = {**incident.members, key: _later(known, signal) if known else _member(signal)}
-    observed = _observation(signal)
-    facts = _facts([signal])
+def with_signals(incident: Incident, signals: Sequence[Signal], now: datetime) -> Incident:
+    """Return the incident with some more signals."""
+    members = dict(incident.members)
+    for signal in signals:
+        known = members.get(key := _key(signal))
+        if known is not None:
+            members[key] = _later(known, signal)
+        elif not signal.subject or len(members) < _KEPT_SUBJECTS:
+            members[key] = _member(signal)
+    farthest = max(signals, key=lambda one: abs(one.distance or 0.0))
+    is_farther = abs(farthest.distance or 0.0) > abs(incident.farthest.distance or 0.0)
+    facts = _facts(signals)
     return incident.model_copy(
         update={
             "members": members,
-            "severity": worst(incident.severity, signal.severity),
-            "farthest": max(incident.farthest, observed, key=lambda one: abs(one.distance or 0.0)),
-            "signals": incident.signals + 1,
-            "first_seen": min(incident.first_seen, signal.at),
-            "last_seen": max(incident.last_seen, signal.at),
+            "severity": worst(incident.severity, *(one.severity for one in signals)),
+            "farthest": _observation(farthest) if is_farther else incident.farthest,
+            "signals": incident.signals + len(signals),
+            "first_seen": min(incident.first_seen, *(one.at for one in signals)),
+            "last_seen": max(incident.last_seen, *(one.at for one in signals)),
             "received": now,
             **{name: _union(getattr(incident, name), found) for name, found in facts.items()},
         }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from vigil.alerts.incidents import Incident
+from vigil.alerts.incidents import Incident, State
 from vigil.alerts.outbox import OUTBOX, Outbox
 from vigil.alerts.records import Act, Report, Window
 from vigil.alerts.signals import Place, Signal
@@ -29,9 +29,10 @@ CREATE INDEX IF NOT EXISTS pending ON signals (type, site, metric, at) WHERE out
 CREATE INDEX IF NOT EXISTS by_outcome ON signals (outcome, at);
 CREATE INDEX IF NOT EXISTS by_age ON signals (received);
 CREATE TABLE IF NOT EXISTS incidents (
-    id TEXT PRIMARY KEY, type TEXT NOT NULL, is_live INTEGER NOT NULL, last_seen INTEGER NOT NULL,
-    opened INTEGER NOT NULL, document TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS live ON incidents (is_live, last_seen);
+    id TEXT PRIMARY KEY, type TEXT NOT NULL, is_live INTEGER NOT NULL, is_merged INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL, opened INTEGER NOT NULL, document TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS live ON incidents (type, last_seen) WHERE is_live;
+CREATE INDEX IF NOT EXISTS recent ON incidents (type, last_seen) WHERE NOT is_merged;
 CREATE TABLE IF NOT EXISTS acts (
     number INTEGER PRIMARY KEY AUTOINCREMENT, incident TEXT NOT NULL, kind TEXT NOT NULL, document TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_incident ON acts (incident);
@@ -43,7 +44,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
 """
 
 PENDING = "pending"
-_SCORED = "scored_until"
+_SCORED, _CHANGES = "scored_until", "changes"
 
 
 class Journal:
@@ -116,6 +117,10 @@ class Pages:
         """Say what became of a signal."""
         self.connection.execute("UPDATE signals SET outcome = ? WHERE id = ?", (outcome, signal.id))
 
+    def reassign(self, outcome: str, to: str) -> None:
+        """Say of the signals of an incident that they belong to another one."""
+        self.connection.execute("UPDATE signals SET outcome = ? WHERE outcome = ?", (to, outcome))
+
     def pending(self, place: Place, since: datetime, until: datetime) -> list[Signal]:
         """Return the signals of a place that are no incident yet, from a time to another, both included."""
         query = (
@@ -138,12 +143,21 @@ class Pages:
         query = "SELECT count(*) FROM signals WHERE outcome = ?"
         return int(self.connection.execute(query, (f"maintenance {window}",)).fetchone()[0])
 
-    def live_ones(self, also_since: datetime | None = None) -> dict[str, Incident]:
-        """Return the incidents that go on, and those that were seen since a time."""
-        since = to_micros(also_since) if also_since else 2**62
-        query = "SELECT document FROM incidents WHERE is_live OR last_seen >= ? ORDER BY opened, id"
-        found = [Incident.model_validate_json(row[0]) for row in self.connection.execute(query, (since,))]
-        return {one.id: one for one in found}
+    def live_ones(self) -> dict[str, Incident]:
+        """Return the incidents that go on."""
+        return _by_id(self.connection.execute("SELECT document FROM incidents WHERE is_live ORDER BY opened, id"))
+
+    def recent_ones(self, type_: str, since: datetime) -> dict[str, Incident]:
+        """Return the incidents of a type that go on or were seen since a time, without those that were merged."""
+        query = (
+            "SELECT document FROM incidents WHERE type = ? AND (is_live OR (last_seen >= ? AND NOT is_merged))"
+            " ORDER BY opened, id"
+        )
+        return _by_id(self.connection.execute(query, (type_, to_micros(since))))
+
+    def types(self) -> list[str]:
+        """Return the types of all incidents."""
+        return [row[0] for row in self.connection.execute("SELECT DISTINCT type FROM incidents ORDER BY type")]
 
     def incidents(self) -> list[Incident]:
         """Return all incidents, the newest first."""
@@ -158,13 +172,15 @@ class Pages:
 
     def put_incident(self, incident: Incident) -> None:
         """Keep an incident as it is now."""
+        self._note_change()
         self.connection.execute(
-            "INSERT INTO incidents VALUES (?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET is_live = excluded.is_live,"
-            " last_seen = excluded.last_seen, document = excluded.document",
+            "INSERT INTO incidents VALUES (?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET is_live = excluded.is_live,"
+            " is_merged = excluded.is_merged, last_seen = excluded.last_seen, document = excluded.document",
             (
                 incident.id,
                 incident.type,
                 incident.state.is_live,
+                incident.state is State.MERGED,
                 to_micros(incident.last_seen),
                 to_micros(incident.opened),
                 incident.model_dump_json(),
@@ -210,6 +226,16 @@ class Pages:
         """Remember up to when the readings of all sites are scored; it never goes back."""
         query = "INSERT INTO facts VALUES (?,?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
         self.connection.execute(query, (_SCORED, to_micros(until)))
+        self._note_change()
+
+    def changes(self) -> int:
+        """Return a number that grows with every change of an incident."""
+        row = self.connection.execute("SELECT value FROM facts WHERE name = ?", (_CHANGES,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _note_change(self) -> None:
+        query = "INSERT INTO facts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+        self.connection.execute(query, (_CHANGES,))
 
     def scored_until(self) -> datetime | None:
         """Return up to when the readings of all sites are scored, if that was ever said."""
@@ -221,6 +247,11 @@ class Pages:
         before = to_micros(now - keep)
         self.connection.execute("DELETE FROM signals WHERE received < ?", (before,))
         self.connection.execute("DELETE FROM events WHERE received < ?", (before,))
+
+
+def _by_id(rows: sqlite3.Cursor) -> dict[str, Incident]:
+    found = (Incident.model_validate_json(row[0]) for row in rows)
+    return {one.id: one for one in found}
 
 
 @contextlib.contextmanager

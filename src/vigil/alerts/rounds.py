@@ -37,25 +37,42 @@ class Rounds:
     settings: AlertSettings
     clock: Clock = system_clock
     _forgot: datetime | None = field(default=None, init=False)
+    _seen: tuple[int, datetime] | None = field(default=None, init=False)
+    """The change up to which all is looked at, and when something is due again without another one."""
 
     def step(self) -> int:
-        """Do all that is due, and return how many incidents go on."""
+        """Do all that is due, and return how many incidents were looked at: none where nothing can have come up."""
         now = self.clock()
+        with self.journal.reading() as pages:
+            if self._seen is not None and pages.changes() == self._seen[0] and now < self._seen[1]:
+                return 0
         with self.journal.writing() as pages:
             live = pages.live_ones()
             teller = Teller(pages, self.settings, now)
             looked_at = [self._look(one, teller) for one in sorted(live.values(), key=most_urgent_first)]
             over = {one.id: one for one in quiet_ones(looked_at, self.settings.rules, now, pages.scored_until())}
-            for incident in looked_at:
-                after = teller.over(over[incident.id]) if incident.id in over else incident
-                if after != live[incident.id]:
-                    pages.put_incident(after)
-            self._digest(pages, now)
+            done = [teller.over(over[one.id]) if one.id in over else one for one in looked_at]
+            for incident in done:
+                if incident is not live[incident.id]:
+                    pages.put_incident(incident)
+            held = self._digest(pages, now)
             if self._forgot is None or now - self._forgot >= _FORGET_EVERY:
                 pages.forget(now, timedelta(days=self.settings.keep_days))
                 pages.outbox.forget(now, timedelta(days=self.settings.keep_days))
                 self._forgot = now
-        return len(live) - len(over)
+            dues = [one for incident in done for one in self._dues(incident)]
+            self._seen = pages.changes(), min([*dues, *held, now + _FORGET_EVERY])
+        return len(live)
+
+    def _dues(self, incident: Incident) -> list[datetime]:
+        """Return when something can come up for an incident by itself."""
+        if not incident.state.is_live:
+            return []
+        quiet = incident.received + timedelta(hours=self.settings.rules(incident.type).quiet_hours)
+        escalate = incident.escalate if incident.state is State.OPEN else None
+        if incident.snoozed is not None:
+            return [incident.snoozed, quiet]
+        return [one for one in (incident.due, escalate, quiet) if one is not None]
 
     def give_up(self, letter: Letter, trouble: str) -> None:
         """Note that a message is not tried any more."""
@@ -100,16 +117,20 @@ class Rounds:
             return teller.next_in_chain(incident)
         return incident
 
-    def _digest(self, pages: Pages, now: datetime) -> None:
-        """Tell what was held back, once it has waited long enough."""
+    def _digest(self, pages: Pages, now: datetime) -> list[datetime]:
+        """Tell what was held back, once it has waited long enough; return when the rest has."""
+        wait, dues = timedelta(minutes=self.settings.digest_minutes), []
         held: dict[tuple[str, str], list[Message]] = defaultdict(list)
         for letter in pages.outbox.held():
             held[letter.message.owner, letter.message.channel].append(letter.message)
         for messages in held.values():
-            if now - messages[0].created >= timedelta(minutes=self.settings.digest_minutes):
+            if now - messages[0].created < wait:
+                dues.append(messages[0].created + wait)
+            else:
                 pages.outbox.put(digest(messages, now))
                 for one in messages:
                     pages.outbox.end(one.key, Delivery.DIGESTED, now)
+        return dues
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the alert desk is told: who owns what, how he is reached, and when signals are an incident. One YAML file."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -95,6 +96,11 @@ class TypeRules(Document):
     sites_critical: PositiveInt | None = Field(default=None, description="sites from which it is critical")
     hours_high: Hours | None = Field(default=None, description="duration from which it is high")
     hours_critical: Hours | None = Field(default=None, description="duration from which it is critical")
+
+    @property
+    def patience(self) -> timedelta:
+        """How long after its last signal an incident can still go on."""
+        return timedelta(hours=max(self.quiet_hours, self.reopen_hours))
 
 
 class Sending(Document):

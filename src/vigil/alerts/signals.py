@@ -1,6 +1,7 @@
 """What comes in, in one form: a signal says that something is wrong with something at a time, and how badly."""
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
@@ -76,7 +77,7 @@ class Signal(Document):
     reasons: tuple[Text, ...] = Field(default=(), max_length=50)
     ended: bool = Field(default=False, description="whether it tells the end of what it names")
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The same for the same type, place, subject and time."""
         told = [self.type, self.site, self.metric, self.subject, self.at.isoformat(), self.ended]
