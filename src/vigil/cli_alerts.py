@@ -70,6 +70,28 @@ def serve(
     asyncio.run(run(service, host, port, on_ready=lambda url: typer.echo(f"The alert desk takes events at {url}")))
 
 
+@app.command()
+def take(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Findings of `vigil sites score -o` (.parquet), or a decision log.")
+    ],
+    to: Annotated[
+        str | None, typer.Option(metavar="URL", help="A desk elsewhere; the journal here without it.")
+    ] = None,
+    feed: Annotated[str, typer.Option(help="Where the data of findings comes from.")] = "",
+    model: Annotated[str, typer.Option(help="Name of the model that found them.")] = "sites",
+) -> None:
+    """Take in what was found before, or elsewhere; what came before counts once."""
+    from vigil.alerts.bringing import Source, bring, send
+    from vigil.alerts.desk import Desk
+    from vigil.alerts.opening import open_journal
+
+    settings, source = load_settings(), Source(path, model, feed)
+    brought = send(source, to) if to else bring(source, Desk(open_journal(settings), _told(settings, None)))
+    seen = f", {brought.repeated} were there before" if brought.repeated else ""
+    typer.echo(f"{brought.signals} signals{seen}; they are part of {len(brought.incidents)} incidents")
+
+
 @app.command("list")
 def list_incidents(
     also_over: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,

@@ -5,15 +5,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from tests.alerts.office import Office, document, finding, told
 from tests.alerts.receivers import Answer, Post, Web, text_of
+from tests.alerts.test_signals import columns, decision
 from vigil.alerts.opening import open_journal
 from vigil.cli_alerts import app
 from vigil.clock import ManualClock, system_clock
+from vigil.decisions.policy import Action
 from vigil.errors import ContractError
 from vigil.settings import load_settings
 
@@ -111,6 +115,30 @@ def test_the_routes_say_who_gets_what_and_send_a_real_message(
     assert "hook: refused with 404: no_service" in vigil("routes", "test", "fraud_hold", "--send", status=1)
     assert "/secret" not in vigil("routes", "show")
     assert open_journal(load_settings()).folder.is_dir()
+
+
+def test_findings_of_a_file_and_a_decision_log_are_taken_once(home: Path, web: Web) -> None:
+    path = home / "findings.parquet"
+    pq.write_table(columns().to_table(), path)
+    assert vigil("take", str(path), "--feed", "tills").startswith("2 signals; they are part of 1 incidents")
+    assert vigil("take", str(path), "--feed", "tills").startswith("0 signals")
+    log = home / "log.jsonl"
+    line = decision(Action.HOLD)
+    extra = {"decision_id": line.decision_id, "model": line.model, "model_version": "12", "revision": "rev-2"}
+    log.write_text(json.dumps(line.record.model_dump(mode="json") | extra) + "\n")
+    assert vigil("take", str(log)).startswith("1 signals; they are part of 1 incidents")
+    web.answers = [Answer(200, b'{"signals": 2, "repeated": 0, "incidents": ["a"]}')]
+    web.answers += [Answer(200, b'{"signals": 0, "repeated": 0, "incidents": []}')]
+    assert vigil("take", str(path), "--to", web.url).startswith("2 signals; they are part of 1 incidents")
+    assert [len(one.json["data"]["findings"]) for one in web.requests] == [2, 0]
+    web.answers = [Answer(400, b'{"error": "no"}')]
+    with pytest.raises(ContractError, match="answered 400"):
+        vigil("take", str(path), "--to", web.url)
+    with pytest.raises(ContractError, match="nothing at"):
+        vigil("take", str(home / "missing"))
+    pq.write_table(pa.table({"a": [1]}), path)
+    with pytest.raises(ContractError, match="no column site_id"):
+        vigil("take", str(path))
 
 
 def test_what_does_not_exist_is_said(home: Path) -> None:

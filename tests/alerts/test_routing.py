@@ -8,7 +8,7 @@ import yaml
 
 from tests.alerts.office import document, told
 from vigil.alerts.routing import Addressed, choose
-from vigil.alerts.settings import load_alert_settings
+from vigil.alerts.settings import AlertSettings, load_alert_settings
 from vigil.alerts.signals import AlertType
 from vigil.alerts.trial import told_of
 from vigil.decisions.policy import Severity
@@ -114,10 +114,18 @@ def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
         load_alert_settings(path)
 
 
-def test_a_type_gets_the_defaults_for_what_it_does_not_say() -> None:
-    settings = told(defaults={"quiet_hours": 9, "open_after": 4}, types={"drift": {"open_after": 1}})
-    assert (settings.rules("drift").open_after, settings.rules("drift").quiet_hours) == (1, 9)
-    assert settings.rules("anything").open_after == 4
+def test_a_type_has_what_the_file_says_of_it_then_what_is_built_in_then_the_defaults() -> None:
+    settings = told(defaults={"quiet_hours": 9, "open_after": 4}, types={"site_dip": {"open_after": 3}})
+    dip, drift, own = (settings.rules(kind) for kind in ("site_dip", "drift", "anything"))
+    assert (dip.open_after, dip.quiet_hours, dip.sites_high) == (3, 9, 5)
+    assert (drift.open_after, drift.quiet_hours) == (1, 168)
+    assert (own.open_after, own.quiet_hours) == (4, 9)
+
+
+@pytest.mark.parametrize("kind", ["drift", "feed_broken", "rollout", "rerun", "report", "fraud_hold", "fraud_alert"])
+def test_what_is_told_once_opens_an_incident_by_a_file_that_says_nothing_of_types(kind: str) -> None:
+    content = {name: value for name, value in document().items() if name not in ("types", "defaults")}
+    assert AlertSettings.model_validate(content).rules(kind).open_after == 1
 
 
 def test_a_url_is_never_shown_beyond_its_host() -> None:

@@ -19,7 +19,7 @@ def settings(web: Web) -> dict[str, Any]:
     return document(
         channels={**document()["channels"], "hook": {"kind": "webhook", "url": web.url}},
         owners={**owners, "operations_manager": hook},
-        types={**document()["types"], "site_stuck": {"open_after": 1, "wait_seconds": 10}},
+        types={"site_stuck": {"wait_seconds": 10}},
         routes=[{**one, "owner": "operations_manager"} if one["type"] == "site_stuck" else one for one in routes],
         defaults={**document()["defaults"], "wait_seconds": 0.3, "quiet_hours": 100},
         sending={"first_pause_seconds": 0.1, "timeout_seconds": 40},

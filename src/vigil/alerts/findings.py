@@ -1,15 +1,17 @@
 """Findings of sites: one for each reading that was flagged, and each step at which one was missing."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from pydantic import AwareDatetime, Field, FiniteFloat
 
 from vigil.alerts.signals import AlertType, Document, Signal, Text
-from vigil.clock import from_micros
 from vigil.decisions.policy import Severity
+from vigil.errors import ContractError
 
 if TYPE_CHECKING:
     from vigil.fleet.score import Findings
@@ -21,6 +23,12 @@ FINDINGS_EVENT = "vigil.site.findings"
 """Type of the CloudEvent whose data is a FindingBatch."""
 
 _LONGEST_BATCH = 10_000
+_ROWS = 10_000
+_LARGEST = 1e9
+_COLUMNS = (
+    *("site_id", "metric", "event_time", "value", "z", "expected", "low", "high", "ratio"),
+    *("flagged", "history", "sign", "kind", "basis", "version"),
+)
 
 
 class FindingKind(StrEnum):
@@ -38,8 +46,7 @@ class FindingKind(StrEnum):
     UNIT = "unit"
 
 
-_FROM_FLEET = {
-    "point": None,  # a spike or a dip, by its sign
+_FROM_FLEET = {  # a point is a spike or a dip, by its sign
     "contextual": FindingKind.CONTEXTUAL,
     "collective": FindingKind.COLLECTIVE,
     "shift": FindingKind.LEVEL_SHIFT,
@@ -132,29 +139,39 @@ class FindingBatch(Document):
 
 def findings_of(found: "Findings", *, model: str = "", feed: str = "") -> Iterator[Finding]:
     """Yield the flagged rows of a fleet's findings; times stay exact to the microsecond."""
-    from vigil.fleet.score import Kind
+    yield from findings_in(found.to_table(), model=model, feed=feed)
 
-    for row in found.flagged.nonzero()[0].tolist():
-        series = found.series[int(found.index[row])]
-        sign = int(found.sign[row])
-        kind = _FROM_FLEET[Kind(int(found.kind[row])).name.lower()]
-        basis = f"known from {int(found.history[row])} readings of its own history"
-        yield Finding(
-            site=series.site,
-            metric=series.metric,
-            time=from_micros(int(found.times[row])),
-            kind=kind or (FindingKind.DIP if sign < 0 else FindingKind.SPIKE),
-            value=_finite(found.values[row]),
-            expected=_finite(found.expected[row]),
-            low=_finite(found.low[row]),
-            high=_finite(found.high[row]),
-            distance=_signed(_finite(found.z[row]), sign),
-            ratio=min(float(found.ratio[row]), 1e9),
-            feed=feed,
-            model=model,
-            version=found.versions[row],
-            reasons=(basis,),
-        )
+
+def findings_in(table: pa.Table, *, model: str = "", feed: str = "") -> Iterator[Finding]:
+    """Yield the flagged rows of a table of a fleet's findings, as `vigil sites score` writes it."""
+    missing = [name for name in _COLUMNS if name not in table.column_names]
+    if missing:
+        raise ContractError(f"these are no findings of sites: there is no column {missing[0]}")
+    flagged = table.select(_COLUMNS).filter(table["flagged"])
+    for batch in flagged.to_batches(max_chunksize=_ROWS):
+        for row in batch.to_pylist():
+            yield _finding(row, model, feed)
+
+
+def _finding(row: Mapping[str, Any], model: str, feed: str) -> Finding:
+    sign = row["sign"]
+    kind = _FROM_FLEET.get(row["kind"]) or (FindingKind.DIP if sign < 0 else FindingKind.SPIKE)
+    return Finding(
+        site=row["site_id"],
+        metric=row["metric"],
+        time=row["event_time"],
+        kind=kind,
+        value=_finite(row["value"]),
+        expected=_finite(row["expected"]),
+        low=_finite(row["low"]),
+        high=_finite(row["high"]),
+        distance=_signed(_finite(row["z"]), sign),
+        ratio=min(row["ratio"], _LARGEST),
+        feed=feed,
+        model=model,
+        version=row["version"],
+        reasons=(f"judged by {row['history']} readings of its history, as {row['basis']}",),
+    )
 
 
 def severity_of(ratio: float) -> Severity:
@@ -167,9 +184,8 @@ def _signed(distance: float | None, sign: int) -> float | None:
     return distance if distance is None or sign == 0 else abs(distance) * sign
 
 
-def _finite(value: float) -> float | None:
-    number = float(value)
-    return number if abs(number) < float("inf") else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _number(value: float | None) -> str:

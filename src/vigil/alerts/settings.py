@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 import vigil
 from vigil.alerts.routing import Owner, Route, check_routes
-from vigil.alerts.signals import Document, Name
+from vigil.alerts.signals import AlertType, Document, Name
 from vigil.decisions.policy import Severity
 from vigil.errors import ContractError
 
@@ -103,6 +103,33 @@ class TypeRules(Document):
         return timedelta(hours=max(self.quiet_hours, self.reopen_hours))
 
 
+_ONCE: Mapping[str, Any] = {"open_after": 1, "wide_from": None}
+_FRAUD = {**_ONCE, "group_hours": 1.0, "quiet_hours": 1.0, "reopen_hours": 1.0, "longest_hours": 4.0}
+
+BUILT_IN: Mapping[str, Mapping[str, Any]] = {
+    AlertType.SITE_DIP: {"sites_high": 5, "sites_critical": 50, "hours_high": 24.0},
+    AlertType.SITE_SPIKE: {"sites_high": 20, "sites_critical": 200},
+    AlertType.SITE_SILENCE: {
+        "open_after": 1,
+        "across_metrics": True,
+        "sites_high": 5,
+        "sites_critical": 50,
+        "hours_high": 6.0,
+        "hours_critical": 24.0,
+    },
+    AlertType.SITE_STUCK: {"open_after": 1, "hours_high": 24.0},
+    AlertType.SITE_UNIT: {"open_after": 1, "sites_high": 5},
+    AlertType.FRAUD_HOLD: _FRAUD,
+    AlertType.FRAUD_ALERT: _FRAUD,
+    AlertType.FEED_BROKEN: {**_ONCE, "quiet_hours": 168.0},
+    AlertType.DRIFT: {**_ONCE, "quiet_hours": 168.0},
+    AlertType.ROLLOUT: {**_ONCE, "quiet_hours": 168.0, "reopen_hours": 1.0},
+    AlertType.RERUN: {**_ONCE, "quiet_hours": 72.0},
+    AlertType.REPORT: {**_ONCE, "wait_seconds": 0.0, "quiet_hours": 72.0, "reopen_hours": 1.0},
+}
+"""What a type has by itself, before the defaults of a file: drift is told once, a dip hour by hour."""
+
+
 class Sending(Document):
     """How long is tried, and how often."""
 
@@ -128,7 +155,7 @@ class AlertSettings(Document):
         description="until an alert that nobody acknowledges escalates; a severity that is missing never does",
     )
     defaults: TypeRules = Field(default=TypeRules(), description="for types and fields that are not named below")
-    types: Mapping[Name, TypeRules] = Field(default={}, description="rules by alert type")
+    types: Mapping[Name, TypeRules] = Field(default={}, description="rules by alert type, over those that are built in")
     tell_end: bool = Field(default=True, description="whether the owner is told that an incident is over")
     digest_minutes: PositiveFloat = Field(default=15.0, description="what exceeds an owner's rate is told so often")
     keep_days: PositiveInt = Field(default=90, description="after which signals are forgotten; incidents never are")
@@ -137,16 +164,16 @@ class AlertSettings(Document):
     @model_validator(mode="before")
     @classmethod
     def _fill_types(cls, content: Any) -> Any:  # noqa: ANN401 - pydantic's own type here
-        """Give each type the defaults for what it does not say."""
-        if not isinstance(content, dict) or not isinstance(content.get("types"), dict):
+        """Give each type what it does not say: what is built in for it, and then the defaults."""
+        if not isinstance(content, dict):
             return content
-        defaults = content.get("defaults") or {}
-        if isinstance(defaults, BaseModel) or not isinstance(defaults, dict):
+        defaults, own = content.get("defaults") or {}, content.get("types") or {}
+        if not (isinstance(defaults, dict) and isinstance(own, dict)):
             return content
-        filled = {
-            name: {**defaults, **rules} if isinstance(rules, dict) else rules
-            for name, rules in content["types"].items()
-        }
+        filled = {}
+        for name in (*BUILT_IN, *(one for one in own if one not in BUILT_IN)):
+            rules = own.get(name, {})
+            filled[name] = {**defaults, **BUILT_IN.get(name, {}), **rules} if isinstance(rules, dict) else rules
         return {**content, "types": filled}
 
     @model_validator(mode="after")
