@@ -30,7 +30,7 @@ from vigil.registry.metadata import Slug
 
 EntityColumn = Literal["customer_id", "card_id", "terminal_id", "site_id", "site_group", "product_id"]
 
-_NO_USE_CASES = frozenset({"alerts"})
+_NO_USE_CASES = frozenset({"alerts", "site_metrics"})
 """Files of configs/ that other parts read."""
 
 _CHECKOUT = {"configs": "configs", "compiled": "pipelines/compiled"}

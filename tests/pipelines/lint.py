@@ -14,7 +14,10 @@ import yaml
 
 Spec = dict[str, Any]
 
-NO_CACHE = frozenset({"evaluate", "apply-gates", "register-model", "deploy-candidate", "notify", "score-batch"})
+NO_CACHE = frozenset(
+    {"evaluate", "apply-gates", "register-model", "deploy-candidate", "notify", "score-batch"}
+    | {"fit-shard", "collect-shards", "require-every-shard"}
+)
 """Tasks that change something, or that read what others change."""
 
 MOST_TASKS = 50

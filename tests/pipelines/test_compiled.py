@@ -16,7 +16,7 @@ from vigil.orchestration.compiling import COMPILED
 from vigil.usecase import shipped
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("training", "retraining", "batch_scoring")
+NAMES = ("training", "retraining", "batch_scoring", "site_models")
 
 pytestmark = pytest.mark.xdist_group("compiled")
 

@@ -123,6 +123,27 @@ class Fleet:
         rows = [both.position[one] for one in series] + [both.fallback[one] for one in metrics]
         return both._rows(rows, series, metrics)
 
+    def with_series(self, other: "Fleet", series: Iterable[Series]) -> "Fleet":
+        """Return the fleet with some series as `other` has them; every other row keeps its place and its bytes."""
+        if other.settings != self.settings:
+            raise ContractError("two fleets of different settings cannot be mixed: fit both with the same")
+        chosen = list(series)
+        mine, theirs = ([fleet.position[one] for one in chosen] for fleet in (self, other))
+        tables, start, versions = Tables._make(part.copy() for part in self.tables), self.start.copy(), [*self.versions]
+        pairs: list[tuple[NDArray[Any], NDArray[Any]]] = [*zip(tables, other.tables, strict=True)]
+        pairs += [(getattr(start, name), getattr(other.start, name)) for name in ("memory", "daily", "ring")]
+        for target, source in pairs:
+            target[mine] = source[theirs]
+        for row, one in zip(mine, theirs, strict=True):
+            versions[row] = other.versions[one]
+        every = [self.calendars[number] for number in self.calendar_of]
+        for row, one in zip(mine, theirs, strict=True):
+            every[row] = other.calendars[other.calendar_of[one]]
+        calendars, numbers = distinct(every)
+        return replace(
+            self, tables=tables, start=start, versions=tuple(versions), calendars=calendars, calendar_of=numbers
+        )
+
     def to_files(self) -> Files:
         """Return the fleet as files: JSON and npz, the same fleet in the same bytes."""
         header = {

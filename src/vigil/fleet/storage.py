@@ -21,7 +21,9 @@ STATE = "state.npz"
 SIMULATED = Path("events") / "site_reading.parquet"
 
 
-class _Facts(BaseModel):
+class FactsDocument(BaseModel):
+    """What a file says of a site."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     time_zone: str = "UTC"
@@ -29,6 +31,11 @@ class _Facts(BaseModel):
     holidays: tuple[date, ...] = ()
     hours: tuple[tuple[int, int] | None, ...] | None = None
     since: AwareDatetime | None = None
+
+    def facts(self) -> SiteFacts:
+        """Return what a fit takes."""
+        since = 0 if self.since is None else to_micros(self.since)
+        return SiteFacts(self.time_zone, self.cluster, self.holidays, self.hours, since)
 
 
 def read_readings(path: Path) -> Readings:
@@ -49,21 +56,12 @@ def read_facts(path: Path | None) -> dict[str, SiteFacts]:
         return {}
     try:
         content = yaml.safe_load(path.read_text()) or {}
-        facts = TypeAdapter(dict[str, _Facts]).validate_python(content)
+        facts = TypeAdapter(dict[str, FactsDocument]).validate_python(content)
     except FileNotFoundError:
         raise ContractError(f"{path} does not exist: give a YAML file of sites") from None
     except (ValidationError, yaml.YAMLError) as error:
         raise ContractError(f"{path} does not describe sites: {error}") from error
-    return {
-        site: SiteFacts(
-            time_zone=one.time_zone,
-            cluster=one.cluster,
-            holidays=one.holidays,
-            hours=one.hours,
-            since=0 if one.since is None else to_micros(one.since),
-        )
-        for site, one in facts.items()
-    }
+    return {site: one.facts() for site, one in facts.items()}
 
 
 def usual_step(readings: Readings) -> int:

@@ -14,7 +14,7 @@ from vigil.orchestration.ir import CompiledPipeline
 _EACH_TIME = "[[schedule]]"
 """The server puts the time of the scheduled run in its place."""
 
-_OPTIONS = {"use_case": "--use-case", "raw_uri": "--data", "source": "--source"}
+_OPTIONS = {"use_case": "--use-case", "sites": "--use-case", "raw_uri": "--data", "source": "--source"}
 
 
 class Purpose(StrEnum):
@@ -57,7 +57,8 @@ def filled_arguments(pipeline: CompiledPipeline, wanted: Wanted, purpose: Purpos
 
 
 def _of_options(pipeline: CompiledPipeline, wanted: Wanted) -> dict[str, str]:
-    values = {"use_case": wanted.use_case, "raw_uri": wanted.data, "source": wanted.source}
+    about = "sites" if "sites" in pipeline.parameters else "use_case"
+    values = {about: wanted.use_case or _default(about), "raw_uri": wanted.data, "source": wanted.source}
     given = {name: value for name, value in values.items() if value is not None}
     for name in given:
         if name not in pipeline.parameters:
@@ -65,7 +66,20 @@ def _of_options(pipeline: CompiledPipeline, wanted: Wanted) -> dict[str, str]:
     return {name: _read(name, value) for name, value in given.items()}
 
 
+def _default(about: str) -> str | None:
+    """Return the name of the settings of sites: one fleet comes with Vigil, several use cases do."""
+    if about != "sites":
+        return None
+    from vigil.training.sites.config import SHIPPED
+
+    return SHIPPED
+
+
 def _read(name: str, value: str) -> str:
+    if name == "sites":
+        from vigil.training.sites.config import load_sites
+
+        return load_sites(value).text
     if name == "use_case":
         from vigil.usecase import load_use_case
 
