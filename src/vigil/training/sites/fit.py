@@ -79,9 +79,8 @@ def fit_shard(config: SitesConfig, shard: str, split: Path, output: Path, occasi
 def _fit(config: SitesConfig, shard: str, split: Path, occasion: Occasion) -> ShardReport:
     readings, step = read_split(split, shard)
     config = config.with_step(step)
-    registry = Registry(
-        open_store(store_uri(occasion.settings)), public_key=occasion.settings.public_key, clock=occasion.clock
-    )
+    settings = occasion.settings
+    registry = Registry(open_store(store_uri(settings)), public_key=settings.public_key, clock=occasion.clock)
     model = shard_model(config.name, shard)
     live = live_shard(registry, model)
     _check_division(live, config)
