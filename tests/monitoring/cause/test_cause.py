@@ -6,6 +6,7 @@ import pytest
 
 from vigil.clock import DAY, HOUR
 from vigil.monitoring.cause import Fact, Findings, Signal, find_cause
+from vigil.monitoring.cause.places import units_at_sites
 from vigil.monitoring.cause.plot import draw_evidence
 from vigil.monitoring.cause.shapes import find_unit, site_of, stuck_value
 from vigil.monitoring.cause.versions import Agreement, compare
@@ -212,3 +213,49 @@ def test_the_picture_is_the_same_for_the_same_findings(tmp_path: Path) -> None:
     second = draw_evidence(found, "amounts moved", tmp_path / "two.png")
     assert first.read_bytes() == second.read_bytes()
     assert first.read_bytes().startswith(b"\x89PNG")
+
+
+def with_latest(found: Findings, factor: float, site: str, rows: int = 10) -> Findings:
+    """Return findings in which the latest rows of a site have amounts times a factor."""
+    latest = AFTER.copy()
+    here = [k for k, one in enumerate(SITES) if one == site][-rows:]
+    latest[here, 0] *= factor
+    return replace(found, latest=latest, latest_sites=SITES, raw=("amount",))
+
+
+@pytest.mark.parametrize("factor", [100.0, 0.01, 1000.0])
+def test_a_unit_at_one_site_is_told_though_only_the_score_is_in_alarm(factor: float) -> None:
+    decision = find_cause(with_latest(findings(SCORE), factor, "site-3"))
+    assert decision.cause == Cause.DATA_BROKEN
+    assert decision.sites == ("site-3",)
+
+
+@pytest.mark.parametrize(("factor", "rows"), [(1.0, 50), (2.0, 50), (5.0, 50), (100.0, 5)])
+def test_dearer_sales_at_one_site_and_a_few_odd_rows_are_no_unit(factor: float, rows: int) -> None:
+    assert find_cause(with_latest(findings(SCORE), factor, "site-3", rows)).cause != Cause.DATA_BROKEN
+
+
+def test_a_site_of_dear_goods_has_the_unit_that_it_always_had() -> None:
+    found = with_latest(findings(SCORE), 15.0, "site-3", 50)
+    assert find_cause(found).cause == Cause.DATA_BROKEN
+    usual = replace(found, site_levels={"site-3": np.array([2.8, 0.0])})
+    assert find_cause(usual).cause != Cause.DATA_BROKEN
+
+
+def test_what_a_feature_counts_has_no_unit_that_a_site_could_change() -> None:
+    assert units_at_sites(with_latest(findings(SCORE), 100.0, "site-3"))
+    assert not units_at_sites(replace(with_latest(findings(SCORE), 100.0, "site-3"), raw=()))
+
+
+def test_an_input_that_moves_in_two_of_many_sites_is_never_the_population() -> None:
+    after = AFTER.copy()
+    after[[site in ("site-1", "site-2") for site in SITES], 0] *= 3.0
+    assert find_cause(findings(AMOUNT, SCORE, after=after), AGREE).cause == Cause.UNDECIDED
+    assert find_cause(findings(AMOUNT, SCORE, after=scaled(1.5)), AGREE).cause == Cause.POPULATION_MOVED
+
+
+def test_a_score_that_drifts_in_two_of_many_sites_is_not_blamed_on_the_model() -> None:
+    found = findings(SCORE)
+    here = np.array([site in ("site-1", "site-2") for site in SITES])
+    assert find_cause(replace(found, score_after=np.where(here, 0.9, found.score_after))).cause == Cause.UNDECIDED
+    assert find_cause(replace(found, score_after=found.score_after + 0.2)).cause == Cause.MODEL_WORSE

@@ -105,5 +105,8 @@ def test_a_shifted_feature_is_told_by_name_and_the_watch_survives_a_restart(tmp_
             told = DriftVerdict.model_validate(taker.events[0].json())
             assert told.first_seen > START + timedelta(seconds=550 * EVERY)
             assert traffic.names[0] in {found.subject for found in told.evidence}
+            assert told.plot is not None
+            assert Path(told.plot).read_bytes().startswith(b"\x89PNG")
+            assert Path(told.plot).parent == tmp_path / "monitor" / "plots"
 
     check()

@@ -59,6 +59,9 @@ class HighScores:
     def note(self, facts: Sequence[Fact]) -> None:
         self.facts = [fact.statement for fact in facts]
 
+    def draw(self, path: Path) -> bool:
+        raise OSError(f"no room for {path}")
+
     def status(self) -> WatchStatus:
         one = self.served
         facts = {"model": one.model, "revision": one.revision, "version": one.version, "bundle": one.bundle}

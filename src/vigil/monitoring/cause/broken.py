@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vigil.monitoring.cause.findings import Fact, Findings, FloatArray, Signal
+from vigil.monitoring.cause.places import units_at_sites
 from vigil.monitoring.cause.shapes import find_unit, scores_of, site_of, stuck_value
 from vigil.monitoring.cause.words import describe
 from vigil.monitoring.verdicts import Cause, Evidence
@@ -22,7 +23,9 @@ def broken_evidence(findings: Findings, facts: Sequence[Fact] = ()) -> list[Brok
     """Return all that speaks for broken data, none if nothing does."""
     found = [_of_fact(fact) for fact in facts if fact.kind in _FACTS]
     found += [_of_signal(signal, findings) for signal in findings.alarms if _is_plain(signal)]
-    for column in _suspects(findings):
+    units = units_at_sites(findings) if findings.alarms else []
+    found += [(_evidence("input", one.unit.column, one.statement, 3.0 + one.rows), one.site) for one in units]
+    for column in _suspects(findings).keys() - {one.unit.column for one in units}:
         found += _shape(column, findings)
     return list({(one.kind, one.subject, one.statement, site): (one, site) for one, site in found}.values())
 

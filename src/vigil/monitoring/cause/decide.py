@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vigil.clock import from_micros
 from vigil.monitoring.cause.broken import broken_evidence
 from vigil.monitoring.cause.findings import Fact, Findings, Signal
+from vigil.monitoring.cause.places import is_score_of_few, is_wide_in
 from vigil.monitoring.cause.shapes import shift
 from vigil.monitoring.cause.versions import Agreement, Comparison, compare
 from vigil.monitoring.cause.words import describe
@@ -56,13 +57,14 @@ def _model_or_population(findings: Findings, moved: list[str], versions: Compari
     kinds = {signal.kind for signal in findings.alarms}
     outputs = kinds & set(_OUTPUTS)
     if moved:
-        return Cause.UNDECIDED if versions.agreement == Agreement.DISAGREE else Cause.POPULATION_MOVED
+        wide = any(is_wide_in(name, findings) for name in moved)
+        return Cause.POPULATION_MOVED if wide and versions.agreement != Agreement.DISAGREE else Cause.UNDECIDED
     if "precision" in kinds:
         return Cause.POPULATION_MOVED if versions.agreement == Agreement.AGREE else Cause.MODEL_WORSE
     if outputs and versions.agreement == Agreement.DISAGREE:
         return Cause.MODEL_WORSE
     is_seen = len(findings.after) >= _LEAST_ROWS and findings.names
-    if outputs and is_seen and versions.agreement == Agreement.UNKNOWN:
+    if outputs and is_seen and versions.agreement == Agreement.UNKNOWN and not is_score_of_few(findings):
         return Cause.MODEL_WORSE
     return Cause.UNDECIDED
 

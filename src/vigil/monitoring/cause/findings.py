@@ -1,6 +1,6 @@
 """What a cause is found from: the watch's signals, the rows behind them, and what others know."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,13 @@ class Findings:
     """Of the rows since the change."""
     score_before: FloatArray
     score_after: FloatArray
+    latest: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    """(l, columns): all rows that are still known, those before the change among them, in order of time."""
+    latest_sites: Sequence[str] = ()
+    raw: Collection[str] = ()
+    """Columns that are fields of the event as it came: a sender may change their unit."""
+    site_levels: Mapping[str, FloatArray] = field(default_factory=dict)
+    """(columns,): normal score of each column that is usual at a site."""
     usual_sites: Mapping[str, float] = field(default_factory=dict)
     """Share of decisions by site before."""
     fields: Mapping[str, Sequence[Any]] = field(default_factory=dict)

@@ -20,7 +20,7 @@ FACTORS = {
 
 _QUANTILES = np.linspace(0.1, 0.9, 17)
 _LEAST = 20
-_SURE_FACTOR = 9.0
+SURE_FACTOR = 9.0
 """Factors from this on are no ordinary change of a whole distribution, so that they may be met less exactly."""
 
 
@@ -60,9 +60,20 @@ def find_unit(column: str, before: FloatArray, after: FloatArray) -> Unit | None
     return min(met, key=lambda unit: abs(found - np.log(unit.factor)), default=None)
 
 
+def nearest_factor(found: float, tolerance: float) -> tuple[float, str] | None:
+    """Return the large factor nearest to a logarithm within a tolerance, and its name; powers of ten come first."""
+    distances = [
+        (round(np.log10(factor), 9) % 1 > 0, abs(found - sign * np.log(factor)), factor**sign, name)
+        for factor, name in FACTORS.items()
+        for sign in (1, -1)
+        if factor >= SURE_FACTOR and abs(found - sign * np.log(factor)) < tolerance
+    ]
+    return min(distances)[2:] if distances else None
+
+
 def _meets(distance: float, spread: float, error: float, factor: float) -> bool:
     """Return whether a factor explains the ratios of the quantiles: close to it, and the same for small and large."""
-    if factor < _SURE_FACTOR:
+    if factor < SURE_FACTOR:
         return abs(distance) < 0.08 and spread < 0.15 and error < 0.05
     return abs(distance) < min(max(0.15, 2 * error), 0.45) and spread < max(0.35, 2.5 * error)
 

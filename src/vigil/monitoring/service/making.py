@@ -27,7 +27,9 @@ def make_watch(served: Served, bundle: Bundle, settings: Mapping[str, Any]) -> W
         return PlainWatch(served)
     from vigil.monitoring.watch.watch import Watch
 
-    chosen = {"features": steady_features(bundle.json(_SCHEMA)["features"]), **settings}
+    schema = bundle.json(_SCHEMA)["features"]
+    raw = tuple(found["name"] for found in schema if not found["windows"])
+    chosen = {"features": steady_features(schema), "raw": raw, **settings}
     return Watch(served, pq.read_table(io.BytesIO(bundle.read(_REFERENCE))), WatchSettings.model_validate(chosen))
 
 

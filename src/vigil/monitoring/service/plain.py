@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from vigil.clock import from_micros
@@ -52,6 +53,10 @@ class PlainWatch:
             watermark=self._latest,
             anomaly_rate=self._rate,
         )
+
+    def draw(self, path: Path) -> bool:
+        """Return that there is no evidence to draw."""
+        return False
 
     def snapshot(self) -> dict[str, Any]:
         """Return the counts."""

@@ -1,6 +1,7 @@
 """What the service asks of a watch over one revision, and of whoever makes one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from vigil.monitoring.cause import Fact
@@ -34,6 +35,10 @@ class WatchOver(Protocol):
 
     def status(self) -> WatchStatus:
         """Return how the revision stands."""
+        ...
+
+    def draw(self, path: Path) -> bool:
+        """Write a picture of the evidence for the verdict; return whether there is one to draw."""
         ...
 
     def snapshot(self) -> dict[str, Any]:

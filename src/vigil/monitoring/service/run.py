@@ -60,7 +60,7 @@ def build(settings: Settings, limits: ServiceSettings, make: MakeWatch, clock: C
     if wrong := [url for url in sinks if not url.startswith(("http://", "https://"))]:
         raise ContractError(f"VIGIL_EVENT_SINKS: {wrong[0]} is no URL: give http://host:port/ for each, with commas")
     bundles = Bundles(settings, limits.bundle_retry_seconds)
-    watches = Watches(limits, bundles, make, clock)
+    watches = Watches(limits, bundles, make, clock, folder / "plots")
     engine = Engine(folder, limits, watches, clock)
     return Service(engine, Outbox(folder / "outbox", sinks, limits.outbox_events), limits, folder, clock)
 

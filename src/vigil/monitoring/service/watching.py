@@ -4,6 +4,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import orjson
 
 from vigil.clock import SECOND, Clock
 from vigil.contracts.cloud_events import CloudEvent, new_event
-from vigil.errors import ContractError
+from vigil.errors import ContractError, VigilError
 from vigil.monitoring.cause import Fact
 from vigil.monitoring.samples import LabelBatch, PairCounts, ScoredBatch, Served
 from vigil.monitoring.service.bundles import Bundles, KnownBundle
@@ -22,6 +23,8 @@ from vigil.monitoring.verdicts import DRIFT_ENDED_EVENT, DRIFT_EVENT, DriftVerdi
 
 _log = logging.getLogger(__name__)
 SOURCE = "vigil/monitor"
+_UNDRAWN = (VigilError, ImportError, OSError, ValueError, ArithmeticError, RuntimeError)
+"""Why a picture may not come about; the verdict is told without it."""
 
 
 @dataclass(eq=False)
@@ -41,9 +44,10 @@ class Watches:
     A shadow that gets traffic is watched on: it is the same model over the same kind of events.
     """
 
-    def __init__(self, settings: ServiceSettings, bundles: Bundles, make: MakeWatch, clock: Clock) -> None:
+    def __init__(self, settings: ServiceSettings, bundles: Bundles, make: MakeWatch, clock: Clock, plots: Path) -> None:
         self.counts: Counter[str] = Counter()
         self._settings, self._bundles, self._make, self._clock = settings, bundles, make, clock
+        self._plots = plots
         self._watched: OrderedDict[Served, _Watched] = OrderedDict()
         self._left: dict[str, dict[str, Any]] = {}
         """States of a service before this one, by key, until their revision is served again."""
@@ -122,15 +126,29 @@ class Watches:
         statuses, events, self._ended = [], self._ended, []
         for served in sorted(self._watched, key=lambda served: (served.model, served.revision)):
             watched = self._watched[served]
-            statuses.append(status := watched.watch.status())
+            status = watched.watch.status()
             verdict = status.verdict if status.state is State.DRIFTING else None
             if verdict is not None and (watched.told is None or watched.told.id != verdict.id):
-                events.append(self._event(DRIFT_EVENT, verdict, verdict.id))
-                watched.told = verdict
+                watched.told = self._drawn(watched.watch, verdict)
+                events.append(self._event(DRIFT_EVENT, watched.told, verdict.id))
             elif watched.told is not None and status.state is State.STEADY:
                 events.append(self._event(DRIFT_ENDED_EVENT, watched.told, f"{watched.told.id}-ended"))
                 watched.told = None
+            if verdict is not None and watched.told is not None:
+                verdict = verdict.model_copy(update={"plot": watched.told.plot})
+                status = status.model_copy(update={"verdict": verdict})
+            statuses.append(status)
         return statuses, events
+
+    def _drawn(self, watch: WatchOver, verdict: DriftVerdict) -> DriftVerdict:
+        """Return the verdict with a picture of its evidence; without one if none can be drawn."""
+        path = self._plots / f"{verdict.id}.png"
+        try:
+            is_drawn = watch.draw(path)
+        except _UNDRAWN as error:
+            _log.warning("evidence not drawn", extra={"verdict": verdict.id, "cause": str(error)})
+            return verdict
+        return verdict.model_copy(update={"plot": str(path)}) if is_drawn else verdict
 
     def _forget(self) -> None:
         """Watch no more what is served no more."""

@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vigil.monitoring.cause.findings import Signal
+from vigil.monitoring.cause.findings import Findings, Signal
+from vigil.monitoring.cause.places import is_usual_at, units_at_sites
 from vigil.monitoring.verdicts import Cause, DriftVerdict
 
-SETTLED, UNSETTLED = 3, 12
-"""Windows in a row that have to agree on a cause before it is told, or told anew; and that it cannot be told."""
+SETTLED = {Cause.DATA_BROKEN: 3, Cause.MODEL_WORSE: 8, Cause.POPULATION_MOVED: 8, Cause.UNDECIDED: 16}
+"""Windows in a row that have to agree on a cause before it is told: what is told is acted upon, so what only holds is
+told soonest."""
+REVISED = 3
+"""Times as many before another cause is told instead, but for broken data."""
 
 
 @dataclass
@@ -20,6 +24,9 @@ class Alarm:
     sizes: dict[str, float] = field(default_factory=dict)
     """Largest size of the change by the key of the signal that told it."""
     calm_rows: int = 0
+    unit_sites: set[str] = field(default_factory=set)
+    """Where another unit was seen."""
+    mended_rows: int = 0
     verdict: DriftVerdict | None = None
     candidate: str = ""
     agreed: int = 0
@@ -33,11 +40,13 @@ class Alarm:
                 self.sizes[signal.key] = signal.size if is_larger else known
 
     def settle(self, verdict: DriftVerdict) -> None:
-        """Tell a cause once a few windows agree on it, and later another one on the same terms."""
+        """Tell a cause once a few windows agree on it; that data broke is told until the alarm is over."""
         self.agreed = self.agreed + 1 if verdict.cause == self.candidate else 1
         self.candidate = verdict.cause
-        enough = UNSETTLED if verdict.cause == Cause.UNDECIDED else SETTLED
-        if self.agreed >= enough or (self.verdict is not None and verdict.cause == self.verdict.cause):
+        told = None if self.verdict is None else self.verdict.cause
+        slower = told is not None and told != Cause.UNDECIDED and verdict.cause != Cause.DATA_BROKEN
+        enough = SETTLED[verdict.cause] * (REVISED if slower else 1)
+        if told == verdict.cause or (told != Cause.DATA_BROKEN and self.agreed >= enough):
             self.verdict = verdict
 
     def is_over(self, standing: Mapping[str, tuple[float, float]], rows: int, enough: int) -> bool:
@@ -46,17 +55,33 @@ class Alarm:
         self.calm_rows = self.calm_rows + rows if back else 0
         return self.calm_rows >= enough
 
+    def is_mended(self, found: Findings, rows: int, enough: int) -> bool:
+        """Return whether the sites of which another unit was seen have sent what is usual, for enough rows.
+
+        What a model remembers of the wrong values may last for weeks: that is not waited for.
+        """
+        self.unit_sites |= {one.site for one in units_at_sites(found)}
+        mended = self.unit_sites and all(is_usual_at(site, found) for site in self.unit_sites)
+        self.mended_rows = self.mended_rows + rows if mended else 0
+        return self.mended_rows >= enough
+
     def snapshot(self) -> dict[str, Any]:
         """Return the state as a JSON document."""
-        plain = {name: getattr(self, name) for name in ("first_seen", "calm_rows", "candidate", "agreed")}
+        plain = {
+            name: getattr(self, name) for name in ("first_seen", "calm_rows", "mended_rows", "candidate", "agreed")
+        }
         verdict = None if self.verdict is None else self.verdict.model_dump(mode="json")
-        return plain | {"sizes": dict(self.sizes), "verdict": verdict}
+        return plain | {"sizes": dict(self.sizes), "unit_sites": sorted(self.unit_sites), "verdict": verdict}
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> "Alarm":
         """Return the alarm of a snapshot."""
         verdict = None if state["verdict"] is None else DriftVerdict.model_validate(state["verdict"])
-        return cls(**{**state, "sizes": dict(state["sizes"]), "verdict": verdict})
+        rest = {"sizes": dict(state["sizes"]), "unit_sites": set(state["unit_sites"]), "verdict": verdict}
+        return cls(**{**state, **rest})
+
+
+_PLAIN = ("first_seen", "calm_rows", "mended_rows", "candidate", "agreed")
 
 
 def _is_back(size: float, usual: float, now: float) -> bool:

@@ -26,8 +26,8 @@ class Memory:
         self.path = [*self.path[-_PATH + 1 :], (int(window.time[-1]), strength)]
         self._counts = [*self._counts[-_PATH + 1 :], (int(window.time[0]), rows)]
 
-    def since(self, first: int) -> Rows | None:
-        """Return the kept rows from a moment on."""
+    def since(self, first: int = 0) -> Rows | None:
+        """Return the kept rows from a moment on; from the first one on if none is given."""
         chosen = [one for one in self._windows if int(one.time[0]) >= first]
         return join(chosen) if chosen else None
 

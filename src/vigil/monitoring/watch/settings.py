@@ -22,6 +22,10 @@ class WatchSettings(BaseModel):
         description="features that may raise an alarm; null for all, and in the detector service for those that no "
         "more than a day of events makes: what months make differs from the reference though nothing changed",
     )
+    raw: tuple[str, ...] = Field(
+        default=("amount",),
+        description="features that are fields of the event as it came, whose unit a site may change",
+    )
     ignore: tuple[str, ...] = Field(
         default=("hour", "weekday", "month", "quarter", "is_weekend", "is_night"),
         description="features that change with the calendar alone",

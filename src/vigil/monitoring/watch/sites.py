@@ -21,6 +21,8 @@ FAR = 2.33
 """Standard deviations beyond which a value is far out: 1 % of the reference on each side."""
 _TOLERANCE = 0.1
 _TOO_ALIKE = 0.6
+_LEVEL_ROWS = 300
+_KNOWN = 20
 _FEW = 5
 _DAY_OFF, _DAYS_OFF = 14 * HOUR, 40 * HOUR
 """How long any site may be silent: over night, and over a day off while no week has been seen yet."""
@@ -37,6 +39,8 @@ class SiteWatch:
         self.last_time, self.longest_time = 0, 0
         self.last_values = np.full(columns, np.nan)
         self.last_level = np.full(columns, np.nan)
+        self.mean_level, self.level_rows = np.zeros(columns), np.zeros(columns)
+        """What is usual here: mean and rows of it, by column."""
         self.yes = np.zeros(4 * columns)
         self.pairs = np.zeros(4 * columns)
         self.pending, self.pending_since = 0, 0
@@ -60,6 +64,12 @@ class SiteWatch:
         self.pending += len(values)
         self.rows += len(values)
         self.last_values, self.last_level, self.last_time = values[-1], level[-1], int(time[-1])
+
+    def learn_level(self, level: FloatArray) -> None:
+        """Know more of what is usual here; what was long ago is forgotten."""
+        count = (~np.isnan(level)).sum(axis=0)
+        self.level_rows = np.minimum(self.level_rows + count, _LEVEL_ROWS)
+        self.mean_level += (np.nansum(level, axis=0) - count * self.mean_level) / np.maximum(self.level_rows, 1)
 
     def judge(self, least: int, power: FloatArray) -> None:
         """Judge the rows when there are a few; the first `least` teach what is usual here."""
@@ -91,7 +101,7 @@ class SiteWatch:
 
 
 _NUMBERS = ("rows", "gap", "longest", "longest_time", "last_time", "pending", "pending_since", "judged_at")
-_ARRAYS = ("last_values", "last_level", "yes", "pairs", "usual")
+_ARRAYS = ("last_values", "last_level", "mean_level", "level_rows", "yes", "pairs", "usual")
 
 
 class Sites:
@@ -111,6 +121,17 @@ class Sites:
         self.learned = self.rows
         for site in self.sites.values():
             site.longest = max(site.longest, site.gap)
+
+    def levels(self) -> dict[str, FloatArray]:
+        """Return the mean level of each column that is usual at a site, by site; 0 where it is not known yet."""
+        return {name: np.where(one.level_rows >= _KNOWN, one.mean_level, 0.0) for name, one in self.sites.items()}
+
+    def learn_levels(self, sites: list[str], level: FloatArray) -> None:
+        """Know from a window without an alarm what is usual at each site."""
+        here = np.array(sites)
+        for name in dict.fromkeys(sites):
+            if name in self.sites:
+                self.sites[name].learn_level(level[here == name])
 
     def update(self, sites: list[str], values: FloatArray, level: FloatArray, time: NDArray[np.int64]) -> None:
         """Judge the rows of a window, site by site."""

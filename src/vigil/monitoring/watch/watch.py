@@ -1,6 +1,7 @@
 """The watch: rows in, windows judged, one verdict out."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ from vigil.monitoring.watch.lessons import Fields, LearnedColumns, Lesson
 from vigil.monitoring.watch.levels import YEAR_DAYS
 from vigil.monitoring.watch.memory import Memory
 from vigil.monitoring.watch.outcomes import Flagged, Precision
-from vigil.monitoring.watch.rows import Queue, Rows, read_batch
+from vigil.monitoring.watch.rows import FloatArray, Queue, Rows, read_batch
 from vigil.monitoring.watch.settings import WatchSettings
 from vigil.monitoring.watch.signals import Bar, Readings, judge, standing
 from vigil.monitoring.watch.sites import Sites
 
-VERSION = 1
+VERSION = 2
 MIXED = 0.5
 """Share of one value from which a column is not looked at site by site, but for what is missing."""
 SCORE = "score"
@@ -116,18 +117,19 @@ class Watch:
     def findings(self) -> Findings:
         """Return what the cause is found from: the signals, and the rows since the change."""
         first = self.last_time if self.alarm is None else self.alarm.first_seen
-        rows = self.memory.since(first)
+        rows, kept = self.memory.since(first), self.memory.since()
         scores = np.zeros(0) if rows is None else rows.score
-        if rows is not None and rows.values.shape[1]:
-            names, before, after = self.features, self._before[:, :-1], rows.values
-        else:
-            names, before, after = self.learned.inputs(rows)
+        names, before, after = self._inputs(rows)
         return Findings(
             signals=self.signals(),
             names=names,
             before=before,
             after=after,
             sites=[] if rows is None else rows.sites,
+            latest=self._inputs(kept)[2],
+            latest_sites=[] if kept is None else kept.sites,
+            raw=self.settings.raw if names == self.watched else names,
+            site_levels=self.sites.levels() if names == self.watched else {},
             score_before=self._before[:, -1],
             score_after=scores,
             usual_sites={name: site.rows / max(self.sites.rows, 1) for name, site in self.sites.sites.items()},
@@ -138,6 +140,21 @@ class Watch:
             at=self.last_time,
             rows=self.memory.rows_since(first),
         )
+
+    def draw(self, path: Path) -> bool:
+        """Write a picture of the evidence for the verdict; return whether there is one."""
+        if self.alarm is None or self.alarm.verdict is None:
+            return False
+        from vigil.monitoring.cause.plot import draw_evidence
+
+        draw_evidence(self.findings(), self.alarm.verdict.summary, path)
+        return True
+
+    def _inputs(self, rows: Rows | None) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
+        """Return the columns that are watched, their reference and their values in some rows."""
+        if rows is None or not rows.values.shape[1]:
+            return self.learned.inputs(rows)
+        return self.watched, self._before[:, self._watched], rows.values[:, self._watched]
 
     def _judge_windows(self) -> None:
         for window in self.queue.windows():
@@ -163,6 +180,8 @@ class Watch:
         together = np.column_stack([features, window.score])
         level = self.columns.update(together, window.time, days)
         self.sites.update(window.sites, features, level[:, :-1], window.time)
+        if self.alarm is None:
+            self.sites.learn_levels(window.sites, level[:, :-1])
         self.learned.update(window, days)
         self.fields.update(window, days)
         self.flagged.update(window, days)
@@ -202,10 +221,12 @@ class Watch:
         standings: dict[str, tuple[float, float]] = {}
         for _, _, readings in self._groups():
             standings |= standing(readings)
-        if self.alarm.is_over(standings, rows, self.settings.recovery_rows):
+        found = self.findings()
+        is_mended = self.alarm.is_mended(found, rows, self.settings.recovery_rows // 4)
+        if self.alarm.is_over(standings, rows, self.settings.recovery_rows) or is_mended:
             self._end()
         elif alarms:
-            self.alarm.settle(self._verdict())
+            self.alarm.settle(self._verdict(found))
 
     def _end(self) -> None:
         self.alarm = None
@@ -214,8 +235,7 @@ class Watch:
         if self.learned.columns is not None:
             self.learned.columns.restart()
 
-    def _verdict(self) -> DriftVerdict:
-        found = self.findings()
+    def _verdict(self, found: Findings) -> DriftVerdict:
         decision = find_cause(found, self.pairs, self.facts)
         served = self.served
         return DriftVerdict(
