@@ -50,7 +50,7 @@ def test_incidents_are_listed_and_shown_with_all_that_was_done(office: Office) -
     office.after(minutes=1)
     identity = office.only().id
     listed = vigil("list")
-    assert all(part in listed for part in (identity, "high", "site dip of sales at site S0001", "operations_manager"))
+    assert all(part in listed for part in (identity, "high", "dip of sales at site S0001", "operations_manager"))
     vigil("ack", identity, "--reason", "I drive there", "--ticket", "OPS-9", "--actor", "person:ana")
     shown = vigil("show", identity[:6])
     for part in ("-6.2 standard deviations", "taken by person:ana", "I drive there", "OPS-9", "waiting", "by mail"):

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from tests.alerts.conftest import Hire
 from tests.alerts.office import ANA, NOON, Office, document, finding
+from vigil.alerts.opening import alone
 from vigil.alerts.outbox import Delivery
 from vigil.alerts.records import ActKind
 from vigil.decisions.policy import Severity
@@ -124,6 +125,16 @@ def test_a_critical_incident_is_never_held_back(hire: Hire) -> None:
     office.take(*(finding(metric=f"m{number}", severity=Severity.CRITICAL) for number in range(3)))
     office.after(minutes=1)
     assert {one.state for one in office.letters()} == {Delivery.WAITING}
+
+
+def test_of_two_desks_over_one_journal_one_works(office: Office) -> None:
+    with alone(office.folder) as first:
+        with alone(office.folder) as second:
+            assert (first, second) == (True, False)
+        with alone(office.folder) as third:
+            assert not third
+    with alone(office.folder) as fourth:
+        assert fourth
 
 
 def test_the_record_says_who_was_told_and_why(hire: Hire) -> None:

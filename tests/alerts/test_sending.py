@@ -36,7 +36,7 @@ def test_a_mail_says_what_one_needs_to_act(hire: Hire, post: Post) -> None:
     assert office.send() == 0
     (mail,) = post.box.mails
     incident = office.only().id
-    assert mail["Subject"] == "[vigil] high site dip of sales at site S0001"
+    assert mail["Subject"] == "[vigil] high dip of sales at site S0001"
     assert mail["X-RcptTo"] == "duty@shop.test"
     text = text_of(mail)
     for part in ("expected 80 (60 to 100)", "-6.2 standard deviations", "Version:   7", "lowest Wednesday", incident):
@@ -184,5 +184,5 @@ def test_the_log_is_a_channel_too(hire: Hire, caplog: pytest.LogCaptureFixture) 
     office = alerted(with_channel(hire, {"kind": "log"}))
     with caplog.at_level("WARNING", "vigil"):
         assert office.send() == 1
-    assert "site dip of sales" in caplog.text
+    assert "dip of sales" in caplog.text
     assert office.only().first_seen == NOON - timedelta(hours=1)

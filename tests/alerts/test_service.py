@@ -75,7 +75,7 @@ def test_an_outage_reaches_the_it_contact_as_one_mail(world: World) -> None:
     world.served.post(**structured(findings(*(silence(f"C{site:03}") for site in range(200)))))
     until(lambda: world.post.box.mails, "the mail")
     (mail,) = world.post.box.mails
-    assert mail["Subject"] == "[vigil] critical site silence of sales at 200 sites"
+    assert mail["Subject"] == "[vigil] critical silence of sales at 200 sites"
 
 
 def test_people_act_over_http_with_their_name_and_reason(world: World) -> None:
@@ -123,6 +123,8 @@ def test_what_asks_for_no_attention_is_taken_and_forgotten(world: World) -> None
     assert world.served.get("readyz").json()["works"] is True
     assert world.served.get("healthz").status_code == 200
     assert world.served.get("v1/incidents?limit=many").status_code == 400
+    assert world.served.get("v1/incidents?state=gone").status_code == 400
+    assert world.served.get("v1/incidents/nothing").status_code == 404
     assert world.served.get("v1/measures?since=yesterday").status_code == 400
 
 

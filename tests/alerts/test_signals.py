@@ -117,6 +117,12 @@ def test_drift_is_the_engineers_and_broken_data_the_it_contacts_until_its_end(of
     assert {one.type: one.state for one in office.incidents()} == {"drift": State.CLOSED, "feed_broken": State.OPEN}
 
 
+def test_drift_at_some_sites_says_which() -> None:
+    found = signal(DRIFT_EVENT, verdict(sites=("S1", "S2")).model_dump(mode="json"))
+    assert found is not None
+    assert (found.site, found.reasons[-1]) == ("", "it shows at 2 sites: S1, S2")
+
+
 def decision(action: Action, identity: str = "tx-1") -> LoggedDecision:
     severity = {Action.ALLOW: Severity.NONE, Action.ALERT: Severity.MEDIUM, Action.HOLD: Severity.CRITICAL}[action]
     record = DecisionRecord(

@@ -122,7 +122,7 @@ class Incident(Document):
     @property
     def title(self) -> str:
         """What it is, where, in a few words."""
-        what = self.type.replace("_", " ")
+        what = self.type.removeprefix("site_").replace("_", " ")
         metrics, sites = self.metrics, self.sites
         of = f" of {_listed(metrics)}" if metrics else ""
         if len(sites) > 1:

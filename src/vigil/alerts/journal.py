@@ -161,7 +161,7 @@ class Pages:
 
     def incidents(self) -> list[Incident]:
         """Return all incidents, the newest first."""
-        rows = self.connection.execute("SELECT document FROM incidents ORDER BY opened DESC, id")
+        rows = self.connection.execute("SELECT document FROM incidents ORDER BY opened DESC, last_seen DESC, id")
         return [Incident.model_validate_json(row[0]) for row in rows]
 
     def incident(self, identity: str) -> Incident | None:

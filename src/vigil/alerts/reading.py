@@ -1,6 +1,6 @@
 """CloudEvents to signals. Documents of other parts are read by what is needed of them; the rest may change."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,7 +23,7 @@ DRIFT_ENDED_EVENT = "vigil.drift.ended"
 ROLLOUT_EVENT = "vigil.rollout.finished"
 RERUN_EVENT = "vigil.rerun.finished"
 
-_LONGEST = 1_000
+_LONGEST, _LONGEST_REASON = 1_000, 500
 _REASONS = 5
 
 
@@ -116,7 +116,7 @@ class Decided(_Seen):
             high=self.threshold,
             model=self.model,
             version=self.model_version,
-            reasons=tuple(one.sentence[:500] for one in self.reasons[:_REASONS]),
+            reasons=_texts(one.sentence for one in self.reasons[:_REASONS]),
         )
 
 
@@ -184,7 +184,7 @@ def _drift(event: CloudEvent, at: datetime) -> Signal:
         kind=told.cause,
         model=told.model,
         version=told.version,
-        reasons=tuple(one.statement[:500] for one in told.evidence[:_REASONS]),
+        reasons=_texts((*(one.statement for one in told.evidence[:_REASONS]), _shown_at(told.sites))),
         ended=ended,
     )
 
@@ -204,7 +204,7 @@ def _rollout(event: CloudEvent, at: datetime) -> Signal | None:
         kind=told.outcome,
         model=told.model,
         version=told.candidate,
-        reasons=(f"production is {told.production}",) if told.production else (),
+        reasons=_texts((told.production and f"production is {told.production}",)),
     )
 
 
@@ -222,8 +222,17 @@ def _rerun(event: CloudEvent, at: datetime) -> Signal | None:
         subject=told.run or told.asked.event_id,
         kind=told.stage or "",
         model=told.asked.model,
-        reasons=tuple(text[:500] for text in (told.asked.summary, told.url) if text),
+        reasons=_texts((told.asked.summary, told.url or "")),
     )
+
+
+def _texts(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(text[:_LONGEST_REASON] for text in texts if text)
+
+
+def _shown_at(sites: Sequence[str]) -> str:
+    """Return where drift shows, if that is neither everywhere nor the one site of the signal."""
+    return f"it shows at {len(sites)} sites: {', '.join(sites)}" if len(sites) > 1 else ""
 
 
 _READERS: Mapping[str, Callable[[CloudEvent, datetime], Signal | None]] = {

@@ -111,7 +111,9 @@ class Service:
         limit = query.get("limit", "100")
         if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
             raise ContractError(f"limit: a whole number from 1 to {_MOST_LISTED}")
-        found = await asyncio.to_thread(self._incidents, query.get("state", "live") == "all")
+        if (state := query.get("state", "live")) not in ("live", "all"):
+            raise ContractError("state: live or all")
+        found = await asyncio.to_thread(self._incidents, state == "all")
         chosen = [
             one.public()
             for one in found
