@@ -66,6 +66,18 @@ def test_other_metrics_are_other_incidents_unless_they_share_a_feed(office: Offi
     assert len(office.incidents()) == 7
 
 
+def test_troubles_that_share_a_metric_here_and_a_feed_there_are_one_on_record(office: Office) -> None:
+    by_metric = [finding(f"A{site}", feed="till" if site == 0 else f"own_{site}") for site in range(5)]
+    by_feed = [finding(f"B{site}", metric=f"metric_{site}", feed="till") for site in range(5)]
+    office.take(*by_metric, *by_feed)
+    with office.journal.reading() as pages:
+        known = {one.id for one in pages.incidents()}
+        rows = pages.connection.execute("SELECT outcome FROM signals").fetchall()
+    assert {outcome for (outcome,) in rows} <= known
+    assert len(office.incidents()) <= 2
+    assert sum(one.signals for one in office.incidents()) == 10
+
+
 def test_a_silent_site_is_one_incident_however_many_metrics_it_has(office: Office) -> None:
     office.take(silence(metric="sales"), silence(metric="visitors"), silence(metric="energy", hours=0.5))
     assert office.only().metrics == ["energy", "sales", "visitors"]
@@ -171,6 +183,28 @@ def test_a_false_alarm_stays_closed_and_a_real_one_that_comes_back_is_told_again
     assert (first.state, first.signals) == (State.CLOSED, 2)
     assert (second.state, second.reopened) == (State.OPEN, 1)
     assert office.told()[-1] == ("reopened", "operations_manager")
+
+
+def test_the_word_that_it_is_false_holds_for_a_time_and_for_nothing_more_severe(office: Office) -> None:
+    office.take(finding("S0001"), finding("S0002"))
+    for one in office.incidents():
+        office.acts.close(one.id, By("person:ana", "a holiday"), Judged.FALSE)
+    for hour in range(1, 24):
+        office.take(finding("S0001", hours=hour))
+        office.after(hours=1)
+    assert [one.state for one in office.incidents()] == [State.CLOSED] * 2
+    office.take(finding("S0002", hours=20, severity=Severity.CRITICAL))
+    assert [one.sites for one in office.incidents() if one.state is State.OPEN] == [["S0002"]]
+    office.after(hours=2)
+    office.take(finding("S0001", hours=25))
+    assert ["S0001"] in [one.sites for one in office.incidents() if one.state is State.OPEN]
+
+
+def test_a_harmless_signal_is_kept_and_opens_nothing(office: Office) -> None:
+    office.take(*(finding(hours=hour, severity=Severity.NONE) for hour in range(3)))
+    assert office.take(finding(hours=0.5, **LOW)).pending == 1
+    with office.journal.reading() as pages:
+        assert pages.outcomes() == {"harmless": 3, "pending": 1}
 
 
 def test_a_report_belongs_to_the_incident_that_is_open_for_it_or_is_one(office: Office) -> None:

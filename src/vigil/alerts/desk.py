@@ -15,7 +15,7 @@ from vigil.clock import Clock, system_clock
 from vigil.contracts.cloud_events import CloudEvent
 from vigil.decisions.policy import Severity
 
-_ENDED = "ended"
+_ENDED, _HARMLESS = "ended", "harmless"
 _DESK = "policy:desk"
 
 
@@ -105,11 +105,13 @@ class _Intake:
         elif signal.ended:
             self.book.end(signal, self.now)
             self.pages.settle(signal, _ENDED)
-        elif signal.severity is not Severity.NONE:
+        elif signal.severity is Severity.NONE:
+            self.pages.settle(signal, _HARMLESS)
+        else:
             self._place(signal)
 
     def _place(self, signal: Signal) -> None:
-        home = self.book.home_of(signal)
+        home = self.book.home_of(signal, self.now)
         if home is not None:
             self.book.add(home, signal, self.now)
             self.pages.settle(signal, home.id)
@@ -129,15 +131,22 @@ class _Intake:
         self.book.gather(self.now)
         for identity in sorted(self.book.changed):
             incident = self.book.incidents[identity]
-            if incident.merged_into and identity not in self._before:
-                self.pages.reassign(identity, incident.merged_into)  # it never was anything by itself
-                continue
+            if incident.merged_into:
+                incident = incident.model_copy(update={"merged_into": self._end_of(incident).id})
+                if identity not in self._before:  # it never was anything by itself
+                    self.pages.reassign(identity, incident.merged_into)
+                    continue
             self.pages.put_incident(incident)
             for kind, reason in _acts(self._before.get(identity), incident):
                 self.pages.add_act(Act(incident=identity, at=self.now, kind=kind, actor=_DESK, reason=reason))
-        touched = [self.book.incidents[one] for one in self.book.changed]
-        shown = sorted({one.merged_into or one.id for one in touched})
+        shown = sorted({self._end_of(self.book.incidents[one]).id for one in self.book.changed})
         return replace(self.taken, incidents=tuple(shown))
+
+    def _end_of(self, incident: Incident) -> Incident:
+        """Return the incident that this one is part of in the end, or itself."""
+        while incident.merged_into:
+            incident = self.book.incidents[incident.merged_into]
+        return incident
 
 
 def _acts(before: Incident | None, after: Incident) -> list[tuple[ActKind, str]]:

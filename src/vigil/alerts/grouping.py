@@ -42,11 +42,11 @@ class Book:
         self.changed.add(incident.id)
         self._enter(incident)
 
-    def home_of(self, signal: Signal) -> Incident | None:
+    def home_of(self, signal: Signal, now: datetime) -> Incident | None:
         """Return the incident that the signal belongs to, if there is one."""
         rules = self.rules(signal.type)
         own = [self.incidents[one] for one in self._places.get(signal.place, ())]
-        fits = [one for one in own if _goes_on(one, signal, rules)]
+        fits = [one for one in own if _goes_on(one, signal, rules) and not _says_more(one, signal, rules, now)]
         if fits:
             return max(fits, key=lambda one: (one.state.is_live, one.last_seen))
         near = self._sites.get((signal.type, signal.site), {}) if rules.across_metrics and signal.site else []
@@ -82,6 +82,7 @@ class Book:
 
     def end(self, signal: Signal, now: datetime) -> Incident | None:
         """Close the incident of a place, because it was told to be over."""
+        self.settle(now)
         own = [self.incidents[one] for one in self._places.get(signal.place, ())]
         found = next((one for one in own if one.state.is_live), None)
         if found is not None:
@@ -183,6 +184,17 @@ def _goes_on(incident: Incident, signal: Signal, rules: TypeRules) -> bool:
     early = timedelta(hours=rules.group_hours)
     in_time = incident.first_seen - early <= signal.at <= incident.last_seen + rules.patience
     return in_time and _has_room(incident, signal, rules)
+
+
+def _says_more(incident: Incident, signal: Signal, rules: TypeRules, now: datetime) -> bool:
+    """Return whether a signal is not covered by a person's word that the incident was false.
+
+    That word holds for what is no more severe, and for a time: noise must not hide a real trouble for ever.
+    """
+    if incident.judged is not Judged.FALSE or incident.closed is None:
+        return False
+    is_late = now - incident.closed > timedelta(hours=rules.reopen_hours)
+    return is_late or rank(signal.severity) > rank(incident.severity)
 
 
 def _began_near(incident: Incident, signal: Signal, rules: TypeRules) -> bool:

@@ -133,8 +133,9 @@ class Pages:
     def outcomes(self) -> dict[str, int]:
         """Return how many signals are kept by what became of them; those of incidents together."""
         query = (
-            "SELECT CASE WHEN outcome = 'pending' THEN 'pending' WHEN outcome LIKE 'maintenance %' THEN 'maintenance'"
-            " WHEN outcome = 'ended' THEN 'ended' ELSE 'incident' END, count(*) FROM signals GROUP BY 1"
+            "SELECT CASE WHEN outcome IN ('pending', 'ended', 'harmless') THEN outcome"
+            " WHEN outcome LIKE 'maintenance %' THEN 'maintenance' ELSE 'incident' END, count(*)"
+            " FROM signals GROUP BY 1"
         )
         return dict(self.connection.execute(query).fetchall())
 
