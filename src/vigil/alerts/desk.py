@@ -132,21 +132,15 @@ class _Intake:
         for identity in sorted(self.book.changed):
             incident = self.book.incidents[identity]
             if incident.merged_into:
-                incident = incident.model_copy(update={"merged_into": self._end_of(incident).id})
+                incident = incident.model_copy(update={"merged_into": self.book.whole(incident).id})
                 if identity not in self._before:  # it never was anything by itself
                     self.pages.reassign(identity, incident.merged_into)
                     continue
             self.pages.put_incident(incident)
             for kind, reason in _acts(self._before.get(identity), incident):
                 self.pages.add_act(Act(incident=identity, at=self.now, kind=kind, actor=_DESK, reason=reason))
-        shown = sorted({self._end_of(self.book.incidents[one]).id for one in self.book.changed})
+        shown = sorted({self.book.whole(self.book.incidents[one]).id for one in self.book.changed})
         return replace(self.taken, incidents=tuple(shown))
-
-    def _end_of(self, incident: Incident) -> Incident:
-        """Return the incident that this one is part of in the end, or itself."""
-        while incident.merged_into:
-            incident = self.book.incidents[incident.merged_into]
-        return incident
 
 
 def _acts(before: Incident | None, after: Incident) -> list[tuple[ActKind, str]]:

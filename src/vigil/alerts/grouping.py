@@ -89,6 +89,12 @@ class Book:
             self.put(ended(found, now, "policy:ended", signal.summary))
         return found
 
+    def whole(self, incident: Incident) -> Incident:
+        """Return the incident that this one is part of in the end, or itself."""
+        while incident.merged_into:
+            incident = self.incidents[incident.merged_into]
+        return incident
+
     def gather(self, now: datetime) -> None:
         """Make one incident of those that began together at many sites with the same metric or feed."""
         self.settle(now)
@@ -102,7 +108,8 @@ class Book:
 
     def _gather(self, alike: Iterable[str], wide_from: int, window: timedelta, now: datetime) -> None:
         """Merge into the earliest what began within the window after it; then go on with the rest."""
-        left = [self.incidents[one] for one in alike if self.incidents[one].state.is_live]
+        wholes = {(whole := self.whole(self.incidents[one])).id: whole for one in alike}
+        left = [one for one in wholes.values() if one.state.is_live]
         left.sort(key=lambda one: (one.first_seen, one.opened, one.id))
         start = 0
         while len(left) - start > 1:
