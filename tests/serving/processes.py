@@ -33,6 +33,7 @@ class Served:
     role: str
     home: Path
     flags: dict[str, Any]
+    variables: dict[str, str] = field(default_factory=lambda: {"VIGIL_PUBLIC_KEY": str(PUBLIC_KEY)})
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,7 +42,7 @@ class Served:
         command = [sys.executable, "-m", f"vigil.serving.{self.role}"]
         command += [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
-        environment |= {"VIGIL_HOME": str(self.home), "VIGIL_PUBLIC_KEY": str(PUBLIC_KEY)}
+        environment |= {"VIGIL_HOME": str(self.home), **self.variables}
         self.home.mkdir(parents=True, exist_ok=True)
         self._errors = self.home / f"{self.role}-{self.port}.err"
         with self._errors.open("wb") as errors:

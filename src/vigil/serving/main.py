@@ -1,4 +1,4 @@
-"""The main function of both servers."""
+"""The main function of all servers."""
 
 import logging
 import sys
@@ -9,9 +9,9 @@ from vigil.errors import VigilError
 from vigil.logs import configure_logging
 from vigil.settings import load_settings
 
-PREDICTOR, TRANSFORMER = "predictor", "transformer"
+PREDICTOR, TRANSFORMER, SITES = "predictor", "transformer", "sites"
 
-_DRAIN_SECONDS = {PREDICTOR: 8.0, TRANSFORMER: 5.0}
+_DRAIN_SECONDS = {PREDICTOR: 8.0, TRANSFORMER: 5.0, SITES: 5.0}
 """The predictor stays longer, so that its transformer can finish."""
 
 _SWITCH_SECONDS = 0.0005
@@ -38,6 +38,10 @@ def main(role: str, arguments: Sequence[str]) -> int:
             from vigil.serving.predicting import Predictor
 
             return Server(Predictor(options, settings, metrics)).run()
+        if role == SITES:
+            from vigil.serving.sites.predicting import SitePredictor
+
+            return Server(SitePredictor(options, settings, metrics)).run()
         from vigil.serving.transforming import Transformer
 
         return Server(Transformer(options, settings, metrics)).run()

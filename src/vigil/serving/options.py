@@ -38,6 +38,9 @@ class ServerOptions:
     log_queue_rows: int = 200_000
     log_file_bytes: int = 256 << 20
     vectors: bool = False
+    fleet: str = ""
+    most_shards: int = 8
+    refresh_seconds: float = 30.0
 
 
 _HELP = {
@@ -58,6 +61,9 @@ _HELP = {
     "max_ahead_hours": "transformer: how far an event may lie in the future; 0 for any time",
     "log_queue_rows": "predictor: decisions that may wait to be written",
     "log_file_bytes": "predictor: size at which the decision log begins a new file",
+    "fleet": "sites: serve all live shards of this fleet in the registry, instead of --model_dir",
+    "most_shards": "sites: shards in memory at once; the one that was not asked for longest makes room",
+    "refresh_seconds": "sites: how often to look for new versions of the fleet; 0 for never",
     "vectors": "transformer: add its vector to each decision, so that the detector service can watch the features",
 }
 
@@ -94,6 +100,7 @@ def _check(options: ServerOptions) -> None:
         "request_timeout_seconds",
         "batch_timeout_seconds",
         "threads",
+        "most_shards",
     ):
         if getattr(options, name) <= 0:
             raise ContractError(f"--{name} is {getattr(options, name)}: it must be greater than 0")
