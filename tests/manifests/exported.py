@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from tests.alerts.office import Office, finding, told
 from tests.rollout.scene import START, spec
@@ -111,7 +112,9 @@ def _detector() -> tuple[Measured, Published]:
         precision=0.6,
     )
     measured = Measured({(REQUEST, "accepted"): 3}, 0, 0.0, 0, {"delivered": 1})
-    return measured, Published((status,), counts={"unwatched": 1}, rows={("card_fraud", REVISION, "live"): 3})
+    return measured, Published(
+        (status,), counts={"unwatched_unknown_bundle": 1}, rows={("card_fraud", REVISION, "live"): 3}
+    )
 
 
 def _controller() -> Iterator[Metric]:
@@ -129,7 +132,7 @@ def _controller() -> Iterator[Metric]:
     )
     metrics = RolloutMetrics()
     metrics.tick([Record(spec=spec(), status=status)], datetime(2026, 1, 5, tzinfo=UTC).timestamp())
-    yield from metrics.collect()
+    yield from _scraped(metrics)
 
 
 def _rerun(folder: Path) -> Iterator[Metric]:
@@ -138,12 +141,19 @@ def _rerun(folder: Path) -> Iterator[Metric]:
     desk = Desk(journal, told_to_rerun, ManualClock(START))
     desk.take(Asked(event_id="e1", model="card_fraud", summary="drift", started_by="person:ada"))
     settings = Settings(home=folder)
-    yield from RerunMetrics(journal, Worker(journal, told_to_rerun, open_launcher(settings, told_to_rerun))).collect()
+    yield from _scraped(RerunMetrics(journal, Worker(journal, told_to_rerun, open_launcher(settings, told_to_rerun))))
 
 
 def _alerts(folder: Path) -> Iterator[Metric]:
     office = Office(folder, told())
     office.take(finding())
-    office.clock.advance(timedelta(seconds=60))
+    office.clock.advance(timedelta(minutes=5))
     office.rounds.step()
-    yield from AlertMetrics(office.journal, office.clock).collect()
+    yield from _scraped(AlertMetrics(office.journal, office.clock))
+
+
+def _scraped(collector: Collector) -> Iterator[Metric]:
+    """Yield what Prometheus reads in the text."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    yield from text_string_to_metric_families(generate_latest(registry).decode())

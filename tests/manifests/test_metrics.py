@@ -91,6 +91,10 @@ def test_the_reason_by_which_saturation_is_told_is_one_of_the_servers() -> None:
     assert set(re.findall(r'reason="(\w+)"', saturated["expr"])) <= REASONS
 
 
+def test_the_message_to_an_owner_is_counted(exported: dict[str, set[str]]) -> None:
+    assert exported["vigil_alerts_messages"] == {"channel", "state"}
+
+
 def test_every_metric_of_ours_is_shown_or_alerted_on(exported: dict[str, set[str]]) -> None:
     """What nobody looks at need not be measured; those left out are what Prometheus makes of a histogram."""
     asked = {name for query in queries() for name, _ in SERIES.findall(query)}
