@@ -1,5 +1,8 @@
-"""`vigil sites`: a model for every site, its findings, and a picture of both."""
+"""`vigil sites`: a model for every site, its findings, a picture of both, and which version of each is live."""
 
+import getpass
+import os
+import sys
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,10 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from vigil.fleet.bundled import Shard
     from vigil.fleet.incidents import Incident
     from vigil.fleet.model import Fleet
     from vigil.fleet.panel import Readings
     from vigil.fleet.score import Findings
+    from vigil.registry.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, help="Learn what is usual at every site, and score what the sites report.")
 
@@ -29,6 +34,8 @@ _Readings = Annotated[
     Path, typer.Argument(help="CSV or Parquet with site_id, metric, event_time, value; or a simulated folder.")
 ]
 _Fleet = Annotated[Path, typer.Argument(help="Folder that `vigil sites fit` wrote.")]
+_Name = Annotated[str, typer.Option("--fleet", metavar="NAME", help="Name of the fleet in the registry.")]
+_SHIPPED = "site_metrics"
 MOST_SHOWN = 20
 
 
@@ -124,6 +131,101 @@ def show(
     findings = score_readings(models, models.start_state(), mine)
     _draw(findings, f"{series.metric} of {series.site}", days, output)
     typer.echo(f"Written: {output}")
+
+
+@app.command()
+def versions(
+    site: Annotated[str | None, typer.Argument(help="Of which site; a table of the shards without it.")] = None,
+    fleet: _Name = _SHIPPED,
+) -> None:
+    """Show which version of each site is live, why, and what it can be rolled back to.
+
+    For example: `vigil pipeline run site_models --data run/raw`, then `vigil sites versions`.
+    """
+    from vigil.fleet.bundled import live_models, live_shard
+    from vigil.training.sites.rollback import find_site
+
+    registry = _registry()
+    if site is not None:
+        Console().print(_version_table(site, find_site(registry, fleet, site)))
+        return
+    shards = [shard for model in live_models(registry, fleet) if (shard := live_shard(registry, model))]
+    if not shards:
+        raise ContractError(f"no shard of {fleet} is live: run `vigil pipeline run site_models --data PATH`")
+    Console().print(_shard_table(shards))
+
+
+@app.command()
+def rollback(
+    site: Annotated[str, typer.Argument(help="The site that goes back to its version before.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why. It is kept for ever.")],
+    fleet: _Name = _SHIPPED,
+    actor: Annotated[
+        str | None, typer.Option("--by", metavar="ACTOR", help="person:NAME or policy:NAME; you without it.")
+    ] = None,
+) -> None:
+    """Put the previous version of one site back into production; no other site changes.
+
+    For example: `vigil sites rollback S0007 --reason "alarms every Sunday since the retraining"`.
+    """
+    from vigil.settings import load_settings
+    from vigil.training.sites.rollback import roll_back_site
+
+    by = (actor or f"person:{getpass.getuser()}", reason)
+    published, earlier = roll_back_site(_registry(), load_settings(), fleet, site, by)
+    typer.echo(f"{site} is back at version {earlier.version}: version {published.version} of its shard is live")
+
+
+@app.command()
+def serve(
+    fleet: _Name = _SHIPPED,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or gs:// address of one shard's bundle, instead of all live shards.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of HTTP.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(min=1, max=65535, help="Of gRPC.")] = 8081,
+    most_shards: Annotated[int, typer.Option(min=1, help="Shards in memory at once.")] = 8,
+) -> None:
+    """Serve the live models of all sites here, until Ctrl-C; new versions are taken over as they go live.
+
+    What the models have learned stays in $VIGIL_HOME/sites, and findings go to $VIGIL_EVENT_SINKS. Then, for example:
+
+    curl -d '{"instances": [{"site": "S0007", "metric": "sales", "time": "2026-06-01T10:00:00Z", "value": 12}]}'
+    localhost:8080/v1/models/site_metrics:predict
+    """
+    source = f"--fleet={fleet}" if model is None else f"--model_dir={model}"
+    flags = [f"--model_name={fleet}", source, f"--http_port={port}", f"--grpc_port={grpc_port}"]
+    command = [sys.executable, "-m", "vigil.serving.sites", *flags, f"--most_shards={most_shards}"]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell, and the program is this Python
+
+
+def _registry() -> "Registry":
+    from vigil.registry.registry import Registry
+    from vigil.registry.store import open_store
+    from vigil.settings import load_settings
+    from vigil.training.production import store_uri
+
+    settings = load_settings()
+    return Registry(open_store(store_uri(settings)), public_key=settings.public_key)
+
+
+def _shard_table(shards: "list[Shard]") -> Table:
+    columns = ("shard", "version", "sites", "promoted", "kept", "rolled back", "budget")
+    table = Table(*columns, title=f"{sum(len(one.records) for one in shards):,} sites are live")
+    for one in shards:
+        verdicts = [record.verdict for record in one.records.values()]
+        counts = [str(verdicts.count(name)) for name in ("promoted", "kept", "rolled_back")]
+        table.add_row(one.model, one.version, str(len(verdicts)), *counts, f"{one.fleet.settings.budget:g}")
+    return table
+
+
+def _version_table(site: str, shard: "Shard") -> Table:
+    record = shard.records[site]
+    table = Table("version", "state", "why", title=f"{site}, in version {shard.version} of {shard.model}")
+    table.add_row(record.version, f"live, {record.verdict.replace('_', ' ')}", "; ".join(record.reasons))
+    for one in record.earlier:
+        table.add_row(one.version, "before", f"in bundle {one.bundle.removeprefix('sha256:')[:12]}")
+    return table
 
 
 def _row(models: "Fleet", site: str, metric: str | None) -> int:
