@@ -12,13 +12,12 @@ from kubernetes import config
 from kubernetes.client import ApiClient, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 
+from tests.cluster.installed import storage_from
+from tests.cluster.names import CLAIM, NAMESPACE, RELEASE
+from tests.cluster.place import Place, installed_place
+from tests.registry.emulator import Bucket, serve
 from vigil.registry.bundle import load_bundle
 from vigil.registry.metadata import Digest
-
-RELEASE = Path(__file__).parents[1] / "registry" / "fixtures" / "release_0_1"
-NAMESPACE, CLAIM = "vigil-test", "bundles"
-SERVING_IMAGE = os.environ.get("VIGIL_TEST_SERVING", "dev.local/vigil-python:1")
-PIPELINE_IMAGE = os.environ.get("VIGIL_TEST_PIPELINE", "dev.local/vigil-pipeline-python:1")
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +86,22 @@ def namespace(client: ApiClient, bundles: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def node(client: ApiClient) -> str:
+    """The address at which pods reach what the tests serve on this machine."""
+    (first, *_) = CoreV1Api(client).list_node().items
+    return next(one.address for one in first.status.addresses if one.type == "InternalIP")
+
+
+@pytest.fixture(scope="session")
+def emulator(client: ApiClient, node: str) -> Iterator[str]:
+    """The address of an object store, which this process and KServe's storage initializer take gs:// from."""
+    with serve(Bucket(), node) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", address)
+        with storage_from(client, address):
+            yield address
+
+
+@pytest.fixture(scope="session")
 def ingress(client: ApiClient) -> str:
     """The address of Kourier, which routes by the Host header."""
     return str(CoreV1Api(client).read_namespaced_service("kourier", "kourier-system").spec.cluster_ip)
@@ -107,3 +122,10 @@ def _remove(api: CoreV1Api) -> None:
             return
         time.sleep(1)
     raise TimeoutError(f"namespace {NAMESPACE} is not gone after 300 seconds")
+
+
+@pytest.fixture(scope="session")
+def place(client: ApiClient, node: str, emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The namespace in which versions are rolled out and watched; tests of it run in the order of their files."""
+    with installed_place(client, node, emulator, tmp_path_factory.mktemp("engineer")) as place:
+        yield place

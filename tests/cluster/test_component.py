@@ -9,7 +9,7 @@ import pytest
 import yaml
 from kubernetes.client import ApiClient, CoreV1Api
 
-from tests.cluster.conftest import CLAIM, PIPELINE_IMAGE
+from tests.cluster.names import CLAIM, PIPELINE_IMAGE
 from vigil.simulate import preset, simulate, write
 from vigil.usecase import load_use_case, shipped
 

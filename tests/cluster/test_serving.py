@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiClient, CoreV1Api
 
-from tests.cluster.conftest import CLAIM, RELEASE, SERVING_IMAGE
+from tests.cluster.names import CLAIM, RELEASE, SERVING_IMAGE
 from tests.cluster.traffic import MODEL, Endpoint, decide_offline, make_events, steady_load
 from vigil.deployment import Deployment, DeployRequest, Target
 from vigil.deployment.cluster import Cluster

@@ -65,6 +65,7 @@ class KubeflowServer:
     schedules: list[dict[str, Any]] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     """What a run's state is at the coming reads; the last one stays."""
+    host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         owner = self
@@ -79,13 +80,13 @@ class KubeflowServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer((self.host, 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        return f"http://{self.host}:{self.server.server_address[1]}"
 
     def close(self) -> None:
         self.closing.set()

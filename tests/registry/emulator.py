@@ -37,14 +37,14 @@ class Bucket:
 
 
 @contextmanager
-def serve(bucket: Bucket) -> Iterator[str]:
+def serve(bucket: Bucket, host: str = "127.0.0.1") -> Iterator[str]:
     """Serve `bucket` under any bucket name, and return the address for STORAGE_EMULATOR_HOST."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": bucket}))
+    server = ThreadingHTTPServer((host, 0), type("Handler", (_Handler,), {"bucket": bucket}))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http://{host}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
