@@ -34,6 +34,10 @@ ON_OCCASION = {
     "vigil_rollout_observed_percent",  # one goes on
     "vigil_rollout_silence_seconds",
     "vigil_rollout_verdict",
+    "vigil_site_events_total",  # site models are served
+    "vigil_site_findings_total",
+    "vigil_site_readings_total",
+    "vigil_site_shards",
 }
 """Series that are there only while, or once, something happens; tests/manifests shows that they are exported."""
 

@@ -30,6 +30,7 @@ from vigil.rollout.evidence import Judgement, Samples, Verdict
 from vigil.rollout.metrics import RolloutMetrics
 from vigil.rollout.status import Counted, Hold, HoldKind, Phase, Record, Status, Wish
 from vigil.serving.metrics import Metrics
+from vigil.serving.sites.counts import Counts
 from vigil.settings import Settings
 
 REVISION = "card-fraud-predictor-00001"
@@ -40,6 +41,7 @@ def all_families(folder: Path) -> dict[str, list[Metric]]:
     return {
         "serving": list(_transformer()),
         "predictors": list(_predictor(folder / "log")),
+        "sites": list(_sites()),
         "detector": list(text_string_to_metric_families(exposition(*_detector()).decode())),
         "controller": list(_controller()),
         "rerun": list(_rerun(folder / "rerun")),
@@ -82,6 +84,16 @@ def _predictor(folder: Path) -> Iterator[Metric]:
     metrics.watch_log(log)
     yield from list(registry.collect())
     log.close()
+
+
+def _sites() -> Iterator[Metric]:
+    registry = CollectorRegistry()
+    counts = Counts(REVISION, registry)
+    counts.reading("site", "ok")
+    counts.finding("dip")
+    counts.sent("taken")
+    counts.shards(1, 1)
+    yield from registry.collect()
 
 
 def _detector() -> tuple[Measured, Published]:

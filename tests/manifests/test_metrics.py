@@ -112,6 +112,7 @@ UNASKED = {
     "vigil_monitor_watermark_seconds",
     "vigil_request_rows_bucket",
     "vigil_rollout_acts_total",
+    "vigil_site_shard_loads",
     "vigil_rollout_step",
     "vigil_rollout_ticks_total",
     "vigil_stage_seconds_bucket",
