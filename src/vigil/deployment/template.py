@@ -23,6 +23,8 @@ _HOLE = re.compile(r"\$\{(\w+)\}")
 _PINNED = re.compile(r".+@sha256:[0-9a-f]{64}")
 _FROM_CLUSTER = ("gs://", "pvc://", "s3://", "https://", "oci://")
 _LONGEST_NAME = 63 - len("-predictor-00000-deployment-0123456789-01234")
+_LONGEST_STANDARD_NAME = 63 - len("-predictor-0123456789-01234")
+"""Of an InferenceService in Knative's mode, whose pods have the longer names, and of one in Standard mode."""
 
 
 class Profile(BaseModel):
@@ -39,18 +41,34 @@ class Profile(BaseModel):
     resources: dict[str, dict[str, str]]
 
 
-def service_name(model: str) -> str:
+def service_name(model: str, longest: int = _LONGEST_NAME) -> str:
     """Return the name of a model's InferenceService, as Kubernetes allows it: card-fraud for card_fraud."""
     name = model.replace("_", "-").strip("-")
-    if len(name) > _LONGEST_NAME or not name[0].isalpha():
+    if len(name) > longest or not name[0].isalpha():
         raise ContractError(
-            f"{model} cannot name an InferenceService: begin with a letter and use at most {_LONGEST_NAME} characters"
+            f"{model} cannot name an InferenceService: begin with a letter and use at most {longest} characters"
         )
     return name
 
 
 def render(request: DeployRequest) -> dict[str, Any]:
     """Return the InferenceService of a request, without traffic: the same request gives the same object."""
+    return fill(_read("inferenceservice.yaml"), _holes(request) | {"name": service_name(request.model)})
+
+
+def render_sites(request: DeployRequest) -> list[dict[str, Any]]:
+    """Return the claim and the InferenceService of one shard of site models, whose state stays in one place."""
+    holes = _holes(request) | {"name": service_name(request.model, _LONGEST_STANDARD_NAME)}
+    text = (_folder() / "sites.yaml").read_text(encoding="utf-8")
+    found = []
+    for template in yaml.safe_load_all(text):
+        without_hash = _fill(template, {**holes, "template_hash": ""})
+        found.append(_fill(template, {**holes, "template_hash": hash_json(without_hash)}))
+    return found
+
+
+def _holes(request: DeployRequest) -> dict[str, Any]:
+    """Return what fills a template, or raise ContractError for what no cluster could serve."""
     if request.image is None:
         raise ContractError("KServe needs the image of the servers: name one, built from kserve/Dockerfile")
     if not request.bundle_uri.startswith(_FROM_CLUSTER):
@@ -60,10 +78,9 @@ def render(request: DeployRequest) -> dict[str, Any]:
     profile = load_profile(request.profile)
     if profile.digests_only and not _PINNED.fullmatch(request.image):
         raise ContractError(f"{request.image} may change: name the image by its digest, as name@sha256:...")
-    holes = profile.model_dump(exclude={"digests_only"}) | request.model_dump(
+    return profile.model_dump(exclude={"digests_only"}) | request.model_dump(
         include={"model", "version", "namespace", "image", "bundle_uri", "bundle_hash"}
     )
-    return fill(_read("inferenceservice.yaml"), holes | {"name": service_name(request.model)})
 
 
 def load_profile(name: str) -> Profile:

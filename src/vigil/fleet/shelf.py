@@ -34,8 +34,8 @@ class Address:
 List = Callable[[], list[Address]]
 
 
-def in_folder(folder: str) -> list[Address]:
-    """Return the bundle in a folder or at gs://, or the bundles in the folders below."""
+def in_folder(folder: str, bundle: str | None = None) -> list[Address]:
+    """Return the bundle in a folder or at gs://, or the bundles in the folders below; only `bundle` if it is given."""
     below = [] if folder.startswith("gs://") else sorted(path.parent for path in Path(folder).glob(f"*/{MANIFEST}"))
     places = [str(path) for path in below] or [folder]
     found = []
@@ -48,7 +48,8 @@ def in_folder(folder: str) -> list[Address]:
                 raise ContractError(f"{place} is no bundle of a shard, and holds none: give --model_dir or --fleet")
             _, metadata, _ = parse_manifest(manifest.read_bytes(), place)
         shards = int(metadata.parameters.get(SHARDS) or 1)
-        found.append(Address(ModelName(metadata.model), place, None, UNREGISTERED, shards))
+        wanted = None if bundle is None else ContentHash(bundle)
+        found.append(Address(ModelName(metadata.model), place, wanted, UNREGISTERED, shards))
     return found
 
 

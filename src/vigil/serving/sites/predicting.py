@@ -146,7 +146,7 @@ class SitePredictor(Served):
             store = open_store(settings.store or str(settings.home.absolute() / "models"))
             addresses = partial(in_production, Registry(store), options.fleet)
         else:
-            addresses = partial(in_folder, options.model_dir)
+            addresses = partial(in_folder, options.model_dir, options.bundle_hash or None)
         shelf = Shelf(addresses, settings.home.absolute() / FOLDER, options.most_shards, settings.public_key)
         for number in shelf.numbers[: options.most_shards]:
             _warm(shelf.shard(number))

@@ -36,7 +36,7 @@ class SitesConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    name: Slug = Field(max_length=40, description="of the fleet; its shards are NAME-shard-00 and so on")
+    name: Slug = Field(max_length=27, description="of the fleet; its shards are NAME-shard-00 and so on")
     description: str = ""
     metrics: tuple[str, ...] = Field(default=(), description="all that the data have, if none is named")
     shards: int = Field(default=8, ge=1, le=40, description="tasks of a run")
