@@ -89,6 +89,15 @@ def test_a_day_with_many_times_the_usual_rows_of_a_site_is_a_burst_there() -> No
     assert "one of 60 rows of site S99 in 24 h, usual is" in sanitized.excluded["detail"].to_pylist()[0]
 
 
+def test_a_burst_is_named_by_its_site_where_the_last_site_was_closed_at_the_end() -> None:
+    rows, sites = days_apart(usual_rows()), fifty_sites()
+    sites[1500:] = "S01"
+    sites[300:360] = sites[400:1500:100] = "S49"
+    found = sanitize(rows, [], SanitationSettings(), {"site": sites}).excluded
+    details = [one for one in found["detail"].to_pylist() if "rows of site S49" in one]
+    assert len(details) >= 60, set(found["detail"].to_pylist())
+
+
 def test_as_many_rows_of_a_site_spread_over_its_days_are_no_burst() -> None:
     rows, sites = days_apart(usual_rows()), fifty_sites()
     sites[::33] = "S99"

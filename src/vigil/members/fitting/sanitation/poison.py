@@ -56,7 +56,7 @@ def find_bursts(
     findings = [_burst_in_time(slot, times, suspicious, settings)]
     for name in sorted(entities):
         keys, codes = np.unique(entities[name].astype(str), return_inverse=True)
-        findings.append(_burst_at_entity(name, keys, codes * (slot.max() + 1) + slot, settings))
+        findings.append(_burst_at_entity(name, keys, (codes, slot), settings))
         findings.append(_suspicious_entity(name, keys, codes, suspicious, settings))
     return findings
 
@@ -78,16 +78,18 @@ def _burst_in_time(
     return by_group("burst_in_time", crowded, slot, texts)
 
 
-def _burst_at_entity(name: str, keys: NDArray[np.str_], pair: Groups, settings: BurstScreen) -> Finding:
+def _burst_at_entity(name: str, keys: NDArray[np.str_], place: tuple[Groups, Groups], settings: BurstScreen) -> Finding:
     """Return rows of an entity in a slot that has many times its usual number, and that of the other entities."""
-    pairs, group, counts = np.unique(pair, return_inverse=True, return_counts=True)
-    owner = pairs // ((pairs.max() + 1) // len(keys) if len(keys) else 1)
+    codes, slot = place
+    slots = int(slot.max()) + 1
+    pairs, group, counts = np.unique(codes * slots + slot, return_inverse=True, return_counts=True)
+    owner = pairs // slots
     usual = np.maximum(_median_of_each(owner, counts), np.median(counts))
     crowded = counts >= np.maximum(settings.least, settings.factor * usual)
     texts = {
-        int(place): f"one of {counts[place]} rows of {name} {keys[owner[place]]} in {settings.slot_hours:g} h, "
-        f"usual is {usual[place]:g}"
-        for place in np.flatnonzero(crowded)
+        int(one): f"one of {counts[one]} rows of {name} {keys[owner[one]]} in {settings.slot_hours:g} h, "
+        f"usual is {usual[one]:g}"
+        for one in np.flatnonzero(crowded)
     }
     return by_group(f"burst_at_{name}", crowded[group], group, texts)
 
