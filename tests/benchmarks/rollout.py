@@ -176,7 +176,7 @@ def fixed(pool: ProcessPoolExecutor) -> list[Number]:
         Number(
             *(
                 "fixed_threshold_caught_percent",
-                _percent([hit for hits in bad.values() for hit in hits]),
+                _percent([hit for hits in caught.values() for hit in hits]),
                 "%",
                 "higher",
             ),
