@@ -13,7 +13,7 @@ from vigil.demo.business import Business
 from vigil.demo.candidates import ACTOR, with_new_thresholds, with_wrong_threshold
 from vigil.demo.screen import Screen
 from vigil.demo.sink import USE_CASE, rerun_sink, write_rules
-from vigil.demo.world import DRIFT_DAY, MENDED_DAY, UNIT_DAY, UNIT_SITE
+from vigil.demo.world import DRIFT_DAY, LIVE_DAYS, MENDED_DAY, UNIT_DAY, UNIT_SITE
 from vigil.errors import ContractError
 from vigil.evaluation.rows import ScoredRows
 from vigil.monitoring.verdicts import Answer, Cause, DriftVerdict
@@ -35,7 +35,7 @@ PLAN = Plan(steps=(0, 25, 100), bake_seconds=5, minimum_samples=200, watch_secon
 """A rollout as short as its tests allow; the default takes an hour, and watches for a week."""
 
 _BEAT = 0.5
-_A_BEAT = 30
+_A_BEAT = 20
 """Seconds between two looks, and deliveries in them."""
 _LAG_SECONDS = 30.0
 _RUN_SECONDS = 900.0
@@ -94,7 +94,7 @@ def good_candidate(scene: Scene, live: ScoredRows) -> None:
         f"Version {version}: the same members, thresholds set anew on the live scores so far. It is sent copies of the "
         "requests first, then a quarter of the traffic, then all, and each step has to be earned."
     )
-    record = _roll_out(scene, version, "thresholds of this week")
+    record = _roll_out(scene, version, "thresholds of this week", UNIT_DAY - 2)
     _expect(record, Phase.SUCCEEDED)
     scene.screen.say(f"Version {version} is in production: {record.status.message}", "bold green")
 
@@ -104,7 +104,7 @@ def bad_candidate(scene: Scene, live: ScoredRows) -> None:
     scene.screen.chapter("A bad candidate is stopped by itself")
     version = with_wrong_threshold(scene.registry, scene.model, live)
     scene.screen.say(f"Version {version}: somebody typed in a threshold that flags a fifth of all transactions.")
-    record = _roll_out(scene, version, "fewer frauds missed")
+    record = _roll_out(scene, version, "fewer frauds missed", UNIT_DAY)
     _expect(record, Phase.ROLLED_BACK)
     served = record.status.served
     scene.screen.say(f"Rolled back: {record.status.cause}", "bold red")
@@ -115,7 +115,7 @@ def broken_unit(scene: Scene) -> None:
     """Let the tills of a site report cents, and have it held and named."""
     scene.screen.chapter("The data break: the tills of one site report cents")
     with scene.screen.work("Ordinary days go by"):
-        scene.business.trade_until(scene.day(UNIT_DAY), lambda _: False)
+        scene.business.trade_until(scene.day(UNIT_DAY), lambda: False)
     serving = _version(scene)
     verdict = _await_verdict(scene, MENDED_DAY, f"From now on {UNIT_SITE} sends cents")
     scene.screen.verdict(verdict)
@@ -131,27 +131,27 @@ def moved_population(scene: Scene) -> None:
     """Let all customers buy dearer goods, and have a model trained and rolled out because of it."""
     scene.screen.chapter("The population moves: prices rise everywhere, and customers buy dearer goods")
     with scene.screen.work("The tills are mended, and ordinary days go by"):
-        scene.business.trade_until(scene.day(DRIFT_DAY), lambda _: False)
+        scene.business.trade_until(scene.day(DRIFT_DAY), lambda: False)
     verdict = _await_verdict(scene, DRIFT_DAY + 2, "Prices rise", lambda: _learn_until_now(scene))
     scene.screen.verdict(verdict)
     if verdict.answer is not Answer.RERUN:
         raise ContractError(f"the population moved, but the cause was taken for {verdict.cause}: {verdict.summary}")
     version = _await_version(scene, _await_rerun(scene, verdict.id))
-    record = _follow(scene, version)
+    record = _follow(scene, version, LIVE_DAYS - 0.1)
     _expect(record, Phase.SUCCEEDED)
     scene.screen.say(f"Version {version}, trained because of the drift, is in production.", "bold green")
 
 
-def _roll_out(scene: Scene, version: str, reason: str) -> Record:
+def _roll_out(scene: Scene, version: str, reason: str, until: float) -> Record:
     site = local_site(scene.settings)
     start(Order(scene.model, version, ACTOR, reason), PLAN, site.desk())
     if site.ensure_controller is not None:
         site.ensure_controller()
-    return _follow(scene, version)
+    return _follow(scene, version, until)
 
 
-def _follow(scene: Scene, version: str) -> Record:
-    """Send live traffic and show the rollout until it is over."""
+def _follow(scene: Scene, version: str, until: float) -> Record:
+    """Show the rollout until it is over, and send live traffic meanwhile, at most up to a day of the story."""
     site = local_site(scene.settings)
     with Live(console=scene.screen.console, refresh_per_second=4) as show:
         while True:
@@ -161,7 +161,8 @@ def _follow(scene: Scene, version: str) -> Record:
                 show.update(detail(kept.record))
                 if kept.record.status.over:
                     return kept.record
-            scene.business.trade(_A_BEAT)
+            if scene.business.now < scene.day(until):
+                scene.business.trade(_A_BEAT)
             time.sleep(max(0.0, _BEAT - (time.monotonic() - began)))
 
 
@@ -186,7 +187,7 @@ def _await_verdict(
     version = _version(scene)
     found: list[DriftVerdict] = []
 
-    def look(_: object) -> bool:
+    def look() -> bool:
         meanwhile()
         told = (watch.verdict for watch in detector.watch(scene.model) if watch.version == version)
         found.extend(verdict for verdict in told if verdict is not None and to_micros(verdict.at) > began)
@@ -197,7 +198,7 @@ def _await_verdict(
     with scene.screen.work(title):
         scene.business.trade_until(scene.day(until), look)
         limit = time.monotonic() + _LAG_SECONDS
-        while not found and not look(None):
+        while not found and not look():
             if time.monotonic() > limit:
                 raise ContractError("the watch has not seen the change: `vigil monitor status` shows what it sees")
             time.sleep(_BEAT)

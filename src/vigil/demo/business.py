@@ -1,7 +1,7 @@
 """The chain as it goes on trading: its events reach the endpoint in their order, as far as the story has come."""
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby, islice
 
 import pyarrow as pa
 
@@ -12,6 +12,8 @@ from vigil.errors import ContractError
 
 _GRAIN_MINUTES = 30
 """Tills send what is no transaction at the end of so many minutes."""
+_AT_A_TIME, _LARGE = 100, 24
+"""Deliveries between two looks where time is to pass fast, and payloads in one request then."""
 
 
 class Business:
@@ -33,20 +35,37 @@ class Business:
         self._coming = deliveries(live, self._at_once, grain_minutes=_GRAIN_MINUTES)
 
     def trade(self, count: int) -> Answers:
-        """Send the next deliveries, at most `count`; raise ContractError if the story has run out of them."""
-        chunk = list(islice(self._coming, count))
-        if not chunk:
-            raise ContractError("the simulated days are over before the story is: this machine may be too busy for it")
-        return self._send(chunk)
+        """Send the next deliveries, at most `count`; raise ContractError if there are none left."""
+        return self._send(list(islice(self._coming, count)))
 
-    def trade_until(self, when: int, watch: Callable[[Answers], bool]) -> bool:
-        """Send what comes before `when`; stop early, and return True, as soon as `watch` says so."""
+    def trade_until(self, when: int, watch: Callable[[], bool]) -> bool:
+        """Send what comes before `when`, fast; stop early, and return True, as soon as `watch` says so."""
         while self.now < when:
-            if watch(self.trade(50)):
+            self._send(list(_joined(islice(self._coming, _AT_A_TIME), _LARGE)))
+            if watch():
                 return True
         return False
 
     def _send(self, chunk: list[Delivery]) -> Answers:
+        if not chunk:
+            raise ContractError("the simulated days are over before the story is: run the demo again")
         answers = send(self.endpoint, chunk, lambda _: None)
         self.now = max(self.now, to_micros(chunk[-1].at))
         return answers
+
+
+def _joined(deliveries: Iterable[Delivery], most: int) -> Iterator[Delivery]:
+    """Yield fewer and larger deliveries, in the same order."""
+    for asks, run in groupby(deliveries, key=lambda delivery: delivery.asks):
+        waiting: list[Delivery] = []
+        for delivery in run:
+            if waiting and sum(len(one.payloads) for one in waiting) + len(delivery.payloads) > most:
+                yield _one(asks, waiting)
+                waiting = []
+            waiting.append(delivery)
+        yield _one(asks, waiting)
+
+
+def _one(asks: bool, parts: list[Delivery]) -> Delivery:
+    payloads = tuple(payload for part in parts for payload in part.payloads)
+    return Delivery(asks, payloads, at=max(part.at for part in parts))
