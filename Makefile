@@ -9,6 +9,8 @@ CLUSTER ?= ../shared/cluster
 BUILD_IMAGE ?= $(CLUSTER)/build-image
 SERVING_IMAGE ?= dev.local/vigil-python:1
 PIPELINE_IMAGE ?= dev.local/vigil-pipeline-python:1
+REDIS_IMAGE ?= dev.local/vigil-redis:1
+PROMETHEUS_IMAGE ?= dev.local/vigil-prometheus:1
 
 export PYTHONHASHSEED := 0
 
@@ -46,15 +48,18 @@ demo: setup ## Raw data to a served model and live traffic: make demo [DATA=file
 test: lint ## Lint, then every test that needs no cluster
 	@$(BIN)/pytest
 
-image: ## Build the images of servers and components (BUILD_IMAGE="docker build -t" where there is Docker)
+image: ## Build the images of servers, components and services (BUILD_IMAGE="docker build -t" where there is Docker)
 	@$(BUILD_IMAGE) $(SERVING_IMAGE) --target serving -f kserve/Dockerfile .
 	@$(BUILD_IMAGE) $(PIPELINE_IMAGE) --target pipeline -f kserve/Dockerfile .
+	@$(BUILD_IMAGE) $(REDIS_IMAGE) --target redis -f kserve/Dockerfile .
+	@$(BUILD_IMAGE) $(PROMETHEUS_IMAGE) --target prometheus -f kserve/Dockerfile .
 
 cluster-test: setup ## Bring up a cluster, build the images, run the tests that need both, and stop it
 	@if ! test -x $(CLUSTER)/up; then \
 	  echo "There is no cluster to test on: $(CLUSTER) lacks the command up. Set CLUSTER to a folder that has up, down and build-image."; \
 	else \
 	  trap '$(CLUSTER)/down' EXIT; \
+	  export KUBECONFIG=$${KUBECONFIG:-$${XDG_CACHE_HOME:-$$HOME/.cache}/vigil-cluster/kubeconfig}; \
 	  $(CLUSTER)/up && $(MAKE) --no-print-directory image && \
 	  VIGIL_TEST_SERVING=$(SERVING_IMAGE) VIGIL_TEST_PIPELINE=$(PIPELINE_IMAGE) \
 	    $(BIN)/pytest -m cluster -n 0 tests/cluster; \

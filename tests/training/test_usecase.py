@@ -58,7 +58,8 @@ def test_what_is_no_use_case_is_refused_with_its_source(tmp_path: Path) -> None:
 
 
 def test_the_shipped_folders_hold_what_they_promise() -> None:
-    assert {path.stem for path in shipped("compiled").glob("*.yaml")} == {"training", "retraining", "batch_scoring"}
+    pipelines = {"training", "retraining", "batch_scoring", "site_models"}
+    assert {path.stem for path in shipped("compiled").glob("*.yaml")} == pipelines
     assert (shipped("configs") / "card_fraud.yaml").is_file()
 
 
