@@ -9,9 +9,9 @@ from vigil.simulate import PRESETS, SimulationConfig, preset
 PRESET = "retail"
 LEARNED_DAYS = 120
 """Days before the live ones."""
-LIVE_DAYS = 14
+LIVE_DAYS = 11
 UNIT_SITE = "S0007"
-UNIT_DAY, MENDED_DAY, DRIFT_DAY = 6, 7, 9
+UNIT_DAY, MENDED_DAY, DRIFT_DAY = 5, 6, 8
 """Days from the first live one on which a till's unit breaks, is mended, and the population begins to move."""
 
 _OPERATIONAL = ("silent_feed", "stock_out", "sales_dip", "broken_unit")

@@ -130,7 +130,7 @@ class Fleet:
         chosen = list(series)
         mine, theirs = ([fleet.position[one] for one in chosen] for fleet in (self, other))
         tables, start, versions = Tables._make(part.copy() for part in self.tables), self.start.copy(), [*self.versions]
-        pairs: list[tuple[NDArray[Any], NDArray[Any]]] = [*zip(tables, other.tables, strict=True)]
+        pairs: list[tuple[NDArray[Any], NDArray[Any]]] = list(zip(tuple(tables), tuple(other.tables), strict=True))
         pairs += [(getattr(start, name), getattr(other.start, name)) for name in ("memory", "daily", "ring")]
         for target, source in pairs:
             target[mine] = source[theirs]
