@@ -92,9 +92,10 @@ def test_scores_that_drift_while_inputs_do_not_are_the_model() -> None:
     assert find_cause(findings(SCORE)).cause == Cause.MODEL_WORSE
 
 
-def test_scores_that_drift_with_an_input_that_has_no_alarm_yet_are_not_blamed_on_the_model() -> None:
+def test_scores_that_drift_with_an_input_that_has_no_alarm_yet_wait_for_its_alarm() -> None:
     quiet = replace(AMOUNT, is_alarm=False, strength=1.0)
-    assert find_cause(findings(SCORE, quiet, after=scaled(1.5))).cause == Cause.POPULATION_MOVED
+    assert find_cause(findings(SCORE, quiet, after=scaled(1.5))).cause == Cause.UNDECIDED
+    assert find_cause(findings(SCORE, AMOUNT, after=scaled(1.5))).cause == Cause.POPULATION_MOVED
 
 
 def test_scores_that_drift_while_inputs_do_not_and_versions_agree_cannot_be_told() -> None:

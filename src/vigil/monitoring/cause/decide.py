@@ -57,8 +57,8 @@ def _model_or_population(findings: Findings, moved: list[str], versions: Compari
     kinds = {signal.kind for signal in findings.alarms}
     outputs = kinds & set(_OUTPUTS)
     if moved:
-        wide = any(is_wide_in(name, findings) for name in moved)
-        return Cause.POPULATION_MOVED if wide and versions.agreement != Agreement.DISAGREE else Cause.UNDECIDED
+        sure = kinds & set(_INPUTS) and any(is_wide_in(name, findings) for name in moved)
+        return Cause.POPULATION_MOVED if sure and versions.agreement != Agreement.DISAGREE else Cause.UNDECIDED
     if "precision" in kinds:
         return Cause.POPULATION_MOVED if versions.agreement == Agreement.AGREE else Cause.MODEL_WORSE
     if outputs and versions.agreement == Agreement.DISAGREE:

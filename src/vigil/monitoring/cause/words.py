@@ -19,6 +19,7 @@ def describe(signal: Signal, findings: Findings) -> str:
         "low": f"{_called(signal)} is far down{at} in {rate}",
         "stuck": f"{_called(signal)} repeats its last value{at} in {rate}",
         "unknown": f"{signal.subject} has values that it never had in {rate}",
+        "unit": f"{signal.subject} is multiplied by {signal.size:g}{at}",
         "silent": f"{signal.subject} is silent, though it brought {signal.usual:.1%} of decisions",
         "limit": f"{signal.size:.1%} of decisions are flagged, beyond the limit",
         "usual": f"{signal.size:.1%} of decisions are flagged, usual is {signal.usual:.1%}",

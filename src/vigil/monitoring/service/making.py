@@ -19,6 +19,7 @@ _REFERENCE = "reference/rows.parquet"
 """Part of a bundle: vectors and scores that were usual."""
 _SCHEMA = "feature_schema.json"
 _DAY_HOURS = 24
+_OUTPUT_DAY_EFFECT = 0.1
 
 
 def make_watch(served: Served, bundle: Bundle, settings: Mapping[str, Any]) -> WatchOver:
@@ -29,7 +30,9 @@ def make_watch(served: Served, bundle: Bundle, settings: Mapping[str, Any]) -> W
 
     schema = bundle.json(_SCHEMA)["features"]
     raw = tuple(found["name"] for found in schema if not found["windows"])
-    chosen = {"features": steady_features(schema), "raw": raw, **settings}
+    chosen: dict[str, Any] = {"features": steady_features(schema), "raw": raw, **settings}
+    if len(chosen["features"] or schema) < len(schema):
+        chosen.setdefault("output_day_effect", _OUTPUT_DAY_EFFECT)
     return Watch(served, pq.read_table(io.BytesIO(bundle.read(_REFERENCE))), WatchSettings.model_validate(chosen))
 
 

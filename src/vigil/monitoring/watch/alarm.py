@@ -15,6 +15,9 @@ REVISED = 3
 """Times as many before another cause is told instead, but for broken data."""
 
 
+_SOON = 0.25
+
+
 @dataclass
 class Alarm:
     """A change that the watch is sure of."""
@@ -49,21 +52,20 @@ class Alarm:
         if told == verdict.cause or (told != Cause.DATA_BROKEN and self.agreed >= enough):
             self.verdict = verdict
 
-    def is_over(self, standing: Mapping[str, tuple[float, float]], rows: int, enough: int) -> bool:
-        """Return whether all that told it is back at what is usual, for enough rows."""
+    def is_over(self, standing: Mapping[str, tuple[float, float]], found: Findings, rows: int, enough: int) -> bool:
+        """Return whether all that told it is back at what is usual, for enough rows.
+
+        Where sites sent another unit, it is over soon after they send the usual one: what a model remembers of the
+        wrong values may last for weeks, and is not waited for.
+        """
+        self.unit_sites |= {one.site for one in units_at_sites(found)}
+        if self.unit_sites:
+            mended = all(is_usual_at(site, found) for site in self.unit_sites)
+            self.mended_rows = self.mended_rows + rows if mended else 0
+            return self.mended_rows >= enough * _SOON
         back = all(_is_back(size, *standing[key]) for key, size in self.sizes.items() if key in standing)
         self.calm_rows = self.calm_rows + rows if back else 0
         return self.calm_rows >= enough
-
-    def is_mended(self, found: Findings, rows: int, enough: int) -> bool:
-        """Return whether the sites of which another unit was seen have sent what is usual, for enough rows.
-
-        What a model remembers of the wrong values may last for weeks: that is not waited for.
-        """
-        self.unit_sites |= {one.site for one in units_at_sites(found)}
-        mended = self.unit_sites and all(is_usual_at(site, found) for site in self.unit_sites)
-        self.mended_rows = self.mended_rows + rows if mended else 0
-        return self.mended_rows >= enough
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as a JSON document."""

@@ -82,8 +82,11 @@ class Baseline:
         return level, (np.abs(level) - self.width[0]) / self.width[1]
 
 
-def fit_baseline(columns: Mapping[str, FloatArray], time: IntArray, day_effect: float) -> Baseline:
-    """Return the baseline of columns, or raise ContractError if there are too few rows to know what is usual."""
+def fit_baseline(columns: Mapping[str, FloatArray], time: IntArray, day_effect: FloatArray | float) -> Baseline:
+    """Return the baseline of columns, or raise ContractError if there are too few rows to know what is usual.
+
+    `day_effect`, (C,) or one for all, is what is expected of days that differ for no reason.
+    """
     if len(time) < LEAST_ROWS:
         raise ContractError(f"a reference of {len(time)} rows says nothing: give it {LEAST_ROWS} at least")
     names, order = tuple(columns), np.argsort(time, kind="stable")
@@ -99,7 +102,8 @@ def fit_baseline(columns: Mapping[str, FloatArray], time: IntArray, day_effect: 
     level = np.clip(rest / spread, -_LARGEST, _LARGEST)
     size, width = _width(level)
     both = np.concatenate([level, (size - width[0]) / width[1]], axis=1)
-    noise = _noise(both, moments, day_effect)
+    expected = np.tile(np.broadcast_to(np.asarray(day_effect, np.float64), len(names)), 2)
+    noise = _noise(both, moments, expected)
     modes = [_mode(one, len(moments)) for one in present]
     return Baseline(
         names=names,
@@ -112,7 +116,7 @@ def fit_baseline(columns: Mapping[str, FloatArray], time: IntArray, day_effect: 
         spread=spread,
         variance=noise[0],
         day_variance=noise[1],
-        is_slow=noise[1] > _SLOW * day_effect**2,
+        is_slow=noise[1] > _SLOW * expected**2,
         start_variance=noise[2],
         width=width,
         slope=noise[3],
@@ -177,7 +181,7 @@ def _quiet(function: object, values: FloatArray) -> FloatArray:
 
 
 def _noise(
-    scores: FloatArray, time: IntArray, day_effect: float
+    scores: FloatArray, time: IntArray, day_effect: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return variance of a row, of days, of the reference's error, and the slope a day, (columns,) each."""
     filled = np.nan_to_num(scores)

@@ -43,7 +43,8 @@ class LearnedColumns:
         self._lesson = (names, values, time)
         plain = {name.split(":", 1)[1]: values[:, k] for k, name in enumerate(names)}
         kinds = tuple(name.split(":", 1)[0] for name in names)
-        self.columns = Columns(fit_baseline(plain, time, self._settings.day_effect), kinds, self._settings)
+        baseline = fit_baseline(plain, time, self._settings.day_effects(kinds))
+        self.columns = Columns(baseline, kinds, self._settings)
         self.columns.calibrate(values, time)
 
     def update(self, window: Rows, days: float) -> None:

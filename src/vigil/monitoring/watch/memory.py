@@ -18,13 +18,16 @@ class Memory:
         self._counts: list[tuple[int, int]] = []
         """Event time of the first row, and rows up to the window's end, by window."""
 
-    def add(self, window: Rows, strength: float, rows: int) -> None:
-        """Keep a window, the strongest evidence after it, and the number of rows up to its end."""
+    def add(self, window: Rows, rows: int) -> None:
+        """Keep a window, and the number of rows up to its end."""
         self._windows.append(window)
         while sum(len(one) for one in self._windows) - len(self._windows[0]) >= self._rows:
             del self._windows[0]
-        self.path = [*self.path[-_PATH + 1 :], (int(window.time[-1]), strength)]
         self._counts = [*self._counts[-_PATH + 1 :], (int(window.time[0]), rows)]
+
+    def follow(self, strength: float) -> None:
+        """Keep the strongest evidence after the last window."""
+        self.path = [*self.path[-_PATH + 1 :], (int(self._windows[-1].time[-1]), strength)]
 
     def since(self, first: int = 0) -> Rows | None:
         """Return the kept rows from a moment on; from the first one on if none is given."""

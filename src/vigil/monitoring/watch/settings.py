@@ -1,5 +1,9 @@
 """How the watch is set: what it counts as a window, how often it may be wrong, and what it tolerates."""
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from vigil.monitoring.detectors.settings import DetectorSettings
@@ -32,6 +36,12 @@ class WatchSettings(BaseModel):
     )
     day_effect: float = Field(
         default=0.03, ge=0, description="what is expected of days that differ for no reason, in standard deviations"
+    )
+    output_day_effect: float | None = Field(
+        default=None,
+        ge=0,
+        description="the same for the score and members' levels; null for `day_effect`, and in the detector service "
+        "for 0.1 where a model looks at features that are not watched: what ages in them moves its scores",
     )
     day_memory: float = Field(default=2.0, gt=0, description="days after which the effect of a day is mostly forgotten")
     wander_per_day: float = Field(
@@ -66,3 +76,8 @@ class WatchSettings(BaseModel):
     memory_rows: int = Field(default=600, ge=50, description="latest decisions that are kept for the cause")
     memory_flagged: int = Field(default=20_000, ge=100, description="flagged decisions that wait for their verdicts")
     recovery_rows: int = Field(default=1000, ge=50, description="decisions like the reference's that end an alarm")
+
+    def day_effects(self, kinds: Sequence[str]) -> NDArray[np.float64]:
+        """Return what is expected of days that differ for no reason, by kind of column."""
+        output = self.day_effect if self.output_day_effect is None else self.output_day_effect
+        return np.array([output if kind in ("score", "member") else self.day_effect for kind in kinds])

@@ -23,6 +23,7 @@ from vigil.monitoring.watch.rows import FloatArray, Queue, Rows, read_batch
 from vigil.monitoring.watch.settings import WatchSettings
 from vigil.monitoring.watch.signals import Bar, Readings, judge, standing
 from vigil.monitoring.watch.sites import Sites
+from vigil.monitoring.watch.units import Units
 
 VERSION = 2
 MIXED = 0.5
@@ -48,7 +49,7 @@ class Watch:
         values = values[:, [*self._watched, -1]]
         kinds = (*("input" for _ in self.watched), "score")
         columns = dict(zip((*self.watched, SCORE), values.T, strict=True))
-        baseline = fit_baseline(columns, time, self.settings.day_effect)
+        baseline = fit_baseline(columns, time, self.settings.day_effects(kinds))
         self.columns = Columns(baseline, kinds, self.settings)
         self.columns.calibrate(values, time)
         self.learned, self.fields = LearnedColumns(self.settings), Fields()
@@ -56,6 +57,7 @@ class Watch:
         self.flagged, self.precision = Flagged(self.settings), Precision(self.settings)
         self.sites = Sites(self.watched, baseline.mode_share[:-1] < MIXED, self.settings)
         self.queue, self.memory = Queue(self.settings), Memory(self.settings)
+        self.units = Units()
         self.alarm: Alarm | None = None
         self.rows, self.windows, self.last_time, self.pace = 0, 0, 0, 0.0
         self.pairs: PairCounts | None = None
@@ -112,16 +114,18 @@ class Watch:
         for group, detectors, readings in self._groups(least):
             bar = Bar(self.settings.false_alarms_per_year, SHARES[group], detectors, self.pace / YEAR_DAYS)
             found += judge(readings, bar)
+        found += self.units.signals()
         return sorted(found, key=lambda signal: (-signal.is_alarm, -signal.strength, signal.key))
 
-    def findings(self) -> Findings:
+    def findings(self, signals: Sequence[Signal] = ()) -> Findings:
         """Return what the cause is found from: the signals, and the rows since the change."""
+        kept = self.memory.since()
         first = self.last_time if self.alarm is None else self.alarm.first_seen
-        rows, kept = self.memory.since(first), self.memory.since()
+        rows = self.memory.since(first) if self.alarm is not None else kept and kept.slice(0, 0)
         scores = np.zeros(0) if rows is None else rows.score
         names, before, after = self._inputs(rows)
         return Findings(
-            signals=self.signals(),
+            signals=signals,
             names=names,
             before=before,
             after=after,
@@ -147,14 +151,15 @@ class Watch:
             return False
         from vigil.monitoring.cause.plot import draw_evidence
 
-        draw_evidence(self.findings(), self.alarm.verdict.summary, path)
+        draw_evidence(self.findings(self.signals()), self.alarm.verdict.summary, path)
         return True
 
     def _inputs(self, rows: Rows | None) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
         """Return the columns that are watched, their reference and their values in some rows."""
-        if rows is None or not rows.values.shape[1]:
-            return self.learned.inputs(rows)
-        return self.watched, self._before[:, self._watched], rows.values[:, self._watched]
+        if rows is None or rows.values.shape[1]:
+            after = np.zeros((0, len(self.watched))) if rows is None else rows.values[:, self._watched]
+            return self.watched, self._before[:, self._watched], after
+        return self.learned.inputs(rows)
 
     def _judge_windows(self) -> None:
         for window in self.queue.windows():
@@ -170,8 +175,10 @@ class Watch:
         self.rows, self.windows = self.rows + len(window), self.windows + 1
         self.last_time = max(self.last_time, moment)
         self.pace += (days - self.pace) / min(self.windows, 200)
+        self.memory.add(window, self.rows)
+        self.units.update(self.findings(), self.last_time)
         signals = self.signals()
-        self.memory.add(window, max((signal.strength for signal in signals), default=0.0), self.rows)
+        self.memory.follow(max((signal.strength for signal in signals), default=0.0))
         self._raise_or_end(signals, len(window))
 
     def _update(self, window: Rows, days: float) -> None:
@@ -221,16 +228,15 @@ class Watch:
         standings: dict[str, tuple[float, float]] = {}
         for _, _, readings in self._groups():
             standings |= standing(readings)
-        found = self.findings()
-        is_mended = self.alarm.is_mended(found, rows, self.settings.recovery_rows // 4)
-        if self.alarm.is_over(standings, rows, self.settings.recovery_rows) or is_mended:
+        found = self.findings(signals)
+        if self.alarm.is_over(standings, found, rows, self.settings.recovery_rows):
             self._end()
         elif alarms:
             self.alarm.settle(self._verdict(found))
 
     def _end(self) -> None:
         self.alarm = None
-        for group in (self.columns, self.fields, self.flagged, self.precision, self.sites):
+        for group in (self.columns, self.fields, self.flagged, self.precision, self.sites, self.units):
             group.restart()
         if self.learned.columns is not None:
             self.learned.columns.restart()
@@ -292,7 +298,7 @@ class Watch:
         self.facts = tuple(Fact.model_validate(fact) for fact in state["facts"])
 
 
-_PARTS = ("columns", "learned", "fields", "lesson", "flagged", "precision", "sites", "queue", "memory")
+_PARTS = ("columns", "learned", "fields", "lesson", "flagged", "precision", "sites", "units", "queue", "memory")
 _PLAIN = ("rows", "windows", "last_time", "pace")
 
 
