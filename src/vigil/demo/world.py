@@ -14,8 +14,9 @@ UNIT_SITE = "S0007"
 UNIT_DAY, MENDED_DAY, DRIFT_DAY = 5, 6, 8
 """Days from the first live one on which a till's unit breaks, is mended, and the population begins to move."""
 
-_OPERATIONAL = ("silent_feed", "stock_out", "sales_dip", "broken_unit")
-_LATEST_START = 100
+_PLACED = ("micro_flood", "silent_feed", "stock_out", "sales_dip", "broken_unit")
+_FIRST_START, _APART = 34, 11
+"""Days: the flood comes first, since one in the days on which thresholds are set would set them for floods alone."""
 
 
 def story_world() -> SimulationConfig:
@@ -24,10 +25,10 @@ def story_world() -> SimulationConfig:
 
 
 def _ordinary() -> list[dict[str, Any]]:
-    """Return the incidents of the preset; those of the shops' work are over before the live days."""
+    """Return the incidents of the preset; those that last for days are over before the live ones."""
     found = [dict(one) for one in PRESETS[PRESET]["incidents"] if one["kind"] != "population_drift"]
-    for number, incident in enumerate(one for one in found if one["kind"] in _OPERATIONAL):
-        incident["start_day"] = _LATEST_START - 11 * number
+    for number, incident in enumerate(one for one in found if one["kind"] in _PLACED):
+        incident["start_day"] = _FIRST_START + _APART * number
     return found
 
 
