@@ -91,6 +91,7 @@ class Scene:
     deployed: bool = False
     ready: bool = True
     failed: str | None = None
+    lacks: str | None = None
     production: str = "1"
     log: list[Act] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
@@ -156,7 +157,7 @@ class Scene:
         return replace(seen, **{name: None for name, kind in parts.items() if kind in self.gone})
 
     def serving(self) -> ServingSeen:
-        candidate = RevisionSeen(NEW, self.percent, self.ready, self.shadow == "candidate", self.failed)
+        candidate = RevisionSeen(NEW, self.percent, self.ready, self.shadow == "candidate", self.failed, self.lacks)
         production = RevisionSeen(OLD, 100 - self.percent, True, self.shadow == "production")
         found = candidate if self.deployed else None
         return ServingSeen(found, production, self.strangers, self.can_shadow)

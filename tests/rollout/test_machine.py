@@ -206,6 +206,11 @@ def test_a_candidate_that_never_gets_ready_has_failed_without_any_traffic() -> N
     assert "was not ready after" in (scene.status.cause or "")
 
 
+def test_what_a_candidate_waits_for_is_told_when_it_never_gets_ready() -> None:
+    scene = Scene(deployed=True, ready=False, lacks="kserve-container waits: ImagePullBackOff").until(Phase.FAILED)
+    assert (scene.status.cause or "").endswith("s: kserve-container waits: ImagePullBackOff")
+
+
 def test_a_candidate_that_crashes_before_it_is_ready_has_failed_with_the_reason() -> None:
     scene = Scene(ready=False).run(2)
     scene.failed = "no such bundle"

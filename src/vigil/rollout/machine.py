@@ -72,7 +72,8 @@ def _starting(turn: Turn) -> None:
         turn.end(Phase.FAILED, ActKind.FAIL, f"the candidate failed before it was ready: {candidate.failed}")
         return
     if status.waited > turn.spec.patience.ready:
-        why = seen.gone.get(HoldKind.SERVING, "the place of serving names no reason")
+        lacks = candidate.lacks if candidate else None
+        why = seen.gone.get(HoldKind.SERVING) or lacks or "the place of serving names no reason"
         turn.end(Phase.FAILED, ActKind.FAIL, f"the candidate was not ready after {status.waited:.0f} s: {why}")
         return
     if status.old_verdicts is None and (seen.watch is not None or not turn.spec.detector):

@@ -21,6 +21,8 @@ class RevisionSeen:
     shadow: bool = False
     failed: str | None = None
     """Why it was given up."""
+    lacks: str | None = None
+    """What it waits for, where it is not ready and the place says why."""
 
 
 @dataclass(frozen=True)

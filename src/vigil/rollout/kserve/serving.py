@@ -99,9 +99,11 @@ class KServeServing:
             return None
         ready = _condition(revisions[name])
         is_ready = ready.get("status") == "True" and (standing.created != name or standing.ready == name)
-        return RevisionSeen(name, standing.traffic.get(name, 0), is_ready, failed=self._failed(name, ready))
+        lacks = None if is_ready else "; ".join(self._cluster.complaints(name)) or None
+        failed = self._failed(name, ready, lacks)
+        return RevisionSeen(name, standing.traffic.get(name, 0), is_ready, failed=failed, lacks=lacks)
 
-    def _failed(self, name: str, ready: Mapping[str, Any]) -> str | None:
+    def _failed(self, name: str, ready: Mapping[str, Any], lacks: str | None) -> str | None:
         """Return why a revision has failed, once it has stayed so."""
         if ready.get("status") != "False":
             self._failing.pop(name, None)
@@ -110,7 +112,7 @@ class KServeServing:
         if self._clock() - since < _FAILED_FOR_GOOD:
             return None
         told = ": ".join(filter(None, (ready.get("reason"), ready.get("message"))))
-        return "; ".join(filter(None, (told, *self._cluster.complaints(name)))) or "the cluster names no reason"
+        return "; ".join(filter(None, (told, lacks))) or "the cluster names no reason"
 
 
 def _of(revisions: Mapping[str, Document], arm: Arm, standing: Standing) -> str | None:
