@@ -23,9 +23,10 @@ def incidents() -> list[Number]:
         outcome = sites_incidents.study(problem())
         caught.append(outcome.caught_percent)
         false.append(outcome.false_site_month)
-        kinds = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in outcome.caught.items())
+        shares = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in outcome.caught.items())
+        injected = f"injected, seed {sites_incidents.SEED}: {shares}"
         numbers += [
-            Number(f"caught_percent_{name}", caught[-1], "%", "higher", 90.0, f"injected, seed 7: {kinds}"),
+            Number(f"caught_percent_{name}", caught[-1], "%", "higher", 90.0, injected),
             Number(f"false_incidents_site_month_{name}", false[-1], "1/month", "lower", 1.0, "on the clean twin"),
         ]
     both = "mean of buildings and orange_juice"

@@ -18,7 +18,8 @@ from vigil.fleet.score import score
 from vigil.fleet.settings import FleetSettings
 from vigil.settings import load_settings
 
-SEED = 7
+SEED = 20261126
+"""Not that of the work on the detector, which was tried with 7."""
 MONTH = 30.4 * DAY
 Values = NDArray[np.float64]
 Draw = np.random.Generator
