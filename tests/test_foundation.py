@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ import pytest
 from vigil.clock import DAY, ManualClock, from_micros, system_clock, to_micros
 from vigil.errors import ContractError
 from vigil.logs import JsonFormatter, TextFormatter
-from vigil.settings import load_settings
+from vigil.settings import load_settings, login
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +28,13 @@ def test_settings_have_defaults_and_take_the_environment() -> None:
 def test_a_wrong_variable_is_named_with_the_known_ones(environment: dict[str, str], message: str) -> None:
     with pytest.raises(ContractError, match=message + r".*\(known: VIGIL_HOME, "):
         load_settings(environment)
+
+
+def test_who_has_no_name_in_a_container_goes_by_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    assert login() == "uid-3999999999"
 
 
 def test_micros_lead_back_to_the_moment_and_need_a_time_zone() -> None:

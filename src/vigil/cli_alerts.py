@@ -1,7 +1,6 @@
 """`vigil alerts`: incidents, who has them, and how they reach him."""
 
 import asyncio
-import getpass
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ from rich.text import Text
 from vigil.clock import system_clock
 from vigil.decisions.policy import Severity
 from vigil.errors import ContractError
-from vigil.settings import Settings, load_settings
+from vigil.settings import Settings, load_settings, login
 
 if TYPE_CHECKING:
     from vigil.alerts.acts import Acts, By
@@ -330,7 +329,7 @@ def _told(settings: Settings, config: Path | None) -> "AlertSettings":
 def _by(actor: str | None, reason: str) -> "By":
     from vigil.alerts.acts import By
 
-    return By(actor if actor is not None else f"person:{getpass.getuser()}", reason)
+    return By(actor if actor is not None else f"person:{login()}", reason)
 
 
 def _state(found: "Incident") -> str:

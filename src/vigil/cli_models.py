@@ -1,6 +1,5 @@
 """`vigil models`: what is registered, what is in production, who decided and why."""
 
-import getpass
 import json
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from vigil.registry.comparison import Value, differences, version_facts
 from vigil.registry.registry import IN_PRODUCTION, Registry, open_tracking
 from vigil.registry.stages import Entry, Stage, Step, VersionState, promote_step, retire_step, rollback_step
 from vigil.registry.store import open_store
-from vigil.settings import load_settings
+from vigil.settings import load_settings, login
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -204,7 +203,7 @@ def retire(target: _Target, reason: _Reason, actor: _Actor = None, yes: _Yes = F
 
 def _actor(given: str | None) -> str:
     try:
-        return given or f"person:{getpass.getuser()}"
+        return given or f"person:{login()}"
     except (OSError, KeyError) as error:
         raise ContractError("this account has no name: say who decides with --by person:NAME") from error
 

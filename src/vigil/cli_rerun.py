@@ -1,7 +1,6 @@
 """`vigil rerun`: runs of the retraining pipeline that events have started, or a person."""
 
 import asyncio
-import getpass
 import time
 import uuid
 from datetime import datetime
@@ -14,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from vigil.errors import ContractError, MissingExtra
-from vigil.settings import load_settings
+from vigil.settings import load_settings, login
 
 if TYPE_CHECKING:
     from vigil.rerun.records import Rerun
@@ -121,7 +120,7 @@ def start(
     from vigil.rerun.settings import load_rerun_settings
 
     settings, told = load_settings(), load_rerun_settings(config)
-    person = f"person:{getpass.getuser()}"
+    person = f"person:{login()}"
     asked = Asked(event_id=f"hand-{uuid.uuid4().hex}", model=model, summary=reason, started_by=person, force=force)
     taken = open_desk(settings, told).take(asked).rerun
     if taken.decision is not Decision.START:

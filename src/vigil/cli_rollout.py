@@ -1,6 +1,5 @@
 """`vigil rollout`: a new version takes over step by step, on evidence, or not at all."""
 
-import getpass
 import json
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from rich.table import Table
 
 from vigil.deployment.request import Target
 from vigil.errors import ContractError, MissingExtra
-from vigil.settings import Settings, load_settings
+from vigil.settings import Settings, load_settings, login
 
 if TYPE_CHECKING:
     from vigil.rollout.connecting import Site
@@ -268,4 +267,4 @@ def _print_wide(table: Table) -> None:
 
 
 def _who(actor: str | None) -> str:
-    return actor or f"person:{getpass.getuser()}"
+    return actor or f"person:{login()}"

@@ -1,6 +1,5 @@
 """`vigil sites`: a model for every site, its findings, a picture of both, and which version of each is live."""
 
-import getpass
 import os
 import sys
 from html import escape
@@ -168,10 +167,10 @@ def rollback(
 
     For example: `vigil sites rollback S0007 --reason "alarms every Sunday since the retraining"`.
     """
-    from vigil.settings import load_settings
+    from vigil.settings import load_settings, login
     from vigil.training.sites.rollback import roll_back_site
 
-    by = (actor or f"person:{getpass.getuser()}", reason)
+    by = (actor or f"person:{login()}", reason)
     published, earlier = roll_back_site(_registry(), load_settings(), fleet, site, by)
     typer.echo(f"{site} is back at version {earlier.version}: version {published.version} of its shard is live")
 

@@ -1,5 +1,6 @@
 """The one place that reads the environment."""
 
+import getpass
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -82,6 +83,14 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         name = PREFIX + str(first["loc"][0]).upper()
         known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
         raise ContractError(f"environment variable {name}: {first['msg']} (known: {known})") from error
+
+
+def login() -> str:
+    """Return the name of who runs this process; in a container, whose user may have none, its number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
 
 
 def settle_in(home: Path) -> Settings:

@@ -1,6 +1,5 @@
 """The arguments of a run that nobody wants to type: a use case by its name, hashes of data and code, who starts it."""
 
-import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +9,7 @@ from typing import Any
 from vigil.errors import ContractError
 from vigil.orchestration.arguments import parsed_arguments
 from vigil.orchestration.ir import CompiledPipeline
+from vigil.settings import login
 
 _EACH_TIME = "[[schedule]]"
 """The server puts the time of the scheduled run in its place."""
@@ -46,7 +46,7 @@ def filled_arguments(pipeline: CompiledPipeline, wanted: Wanted, purpose: Purpos
         if name not in said and name in pipeline.parameters and pipeline.parameters[name].required:
             raise ContractError(f"pipeline {pipeline.name} needs {option}{_choices(name)}")
     found = {
-        "started_by": f"person:{getpass.getuser()}",
+        "started_by": f"person:{login()}",
         "cause": wanted.cause,
         "where": wanted.where,
         **_versions(said, purpose),

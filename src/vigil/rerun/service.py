@@ -41,6 +41,7 @@ class Service:
     def __post_init__(self) -> None:
         self._wake = asyncio.Event()
         self._steps = 0
+        self._tasks: list[asyncio.Task[None]] = []
         self._registry = CollectorRegistry()
         self._registry.register(RerunMetrics(self.desk.journal, self.worker))
 
@@ -78,7 +79,8 @@ class Service:
         return _record(found)
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "up"})
+        alive = not any(task.done() for task in self._tasks)
+        return web.json_response({"status": "up" if alive else "down"}, status=200 if alive else 500)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         open_ones = await asyncio.to_thread(self.desk.journal.open_ones)
@@ -90,11 +92,13 @@ class Service:
 
     async def _background(self, _: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession() as session:
-            tasks = [asyncio.create_task(_forever(self._work)), asyncio.create_task(_forever(self._send(session)))]
+            self._tasks = [asyncio.create_task(_forever(work)) for work in (self._work, self._send(session))]
+            for task in self._tasks:
+                task.add_done_callback(_tell_end)
             yield
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _work(self) -> None:
         """Step as long as this process is the one that may work; otherwise look again later."""
@@ -140,6 +144,12 @@ async def _forever(work: Callable[[], Awaitable[None]]) -> None:
         except VigilError as error:
             _log.error("the rerun sink has to wait", extra={"cause": str(error)})
             await asyncio.sleep(1)
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    """Log what ended work that never should; the probe of liveness tells it from then on."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the rerun sink has ended its work", exc_info=error)
 
 
 def _answer(taken: Taken) -> web.Response:
