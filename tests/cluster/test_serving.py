@@ -99,7 +99,8 @@ def test_a_mistake_of_a_client_is_told_through_the_ingress(ingress: str, first: 
 def test_both_containers_run_confined(client: ApiClient, namespace: str, first: Deployment) -> None:
     selector = f"serving.knative.dev/revision={first.revision}"
     (pod, *_) = CoreV1Api(client).list_namespaced_pod(namespace, label_selector=selector).items
-    ours = {c.name: c.security_context for c in pod.spec.containers if c.name != "queue-proxy"}
+    theirs = ("queue-proxy", "agent")  # of Knative, and of KServe
+    ours = {c.name: c.security_context for c in pod.spec.containers if c.name not in theirs}
     assert set(ours) == {"kserve-container", "transformer-container"}
     assert all(context.read_only_root_filesystem and context.run_as_non_root for context in ours.values())
     assert pod.spec.termination_grace_period_seconds == 60
