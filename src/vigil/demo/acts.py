@@ -23,6 +23,7 @@ from vigil.registry.store import open_store
 from vigil.rerun.opening import open_journal
 from vigil.rerun.records import Rerun
 from vigil.rollout.connecting import local_site
+from vigil.rollout.evidence import EvidenceSettings, Tolerance
 from vigil.rollout.http import DetectorClient
 from vigil.rollout.opening import Order, Plan, start
 from vigil.rollout.status import Phase, Record
@@ -31,8 +32,21 @@ from vigil.runtime.client import RuntimeClient
 from vigil.settings import Settings
 from vigil.usecase import UseCase
 
-PLAN = Plan(steps=(0, 25, 100), bake_seconds=5, minimum_samples=200, watch_seconds=5, cool_down_seconds=0)
-"""A rollout as short as its tests allow; the default takes an hour, and watches for a week."""
+_TOLERANT = EvidenceSettings(
+    errors=Tolerance(ratio=1.25, margin=0.02),
+    latency=Tolerance(ratio=1.1, margin=0.15),
+    flag_rate=Tolerance(ratio=1.5, margin=0.03),
+    scores=Tolerance(ratio=1.25, margin=0.1),
+)
+PLAN = Plan(
+    steps=(0, 50, 100),
+    bake_seconds=5,
+    minimum_samples=150,
+    watch_seconds=5,
+    cool_down_seconds=0,
+    evidence=_TOLERANT,
+)
+"""A rollout of minutes: fewer steps and wider tolerances than the default, which takes hours and watches for a week."""
 
 _BEAT = 0.5
 _A_BEAT = 20
@@ -92,9 +106,9 @@ def good_candidate(scene: Scene, live: ScoredRows) -> None:
     version = with_new_thresholds(scene.registry, scene.model, live)
     scene.screen.say(
         f"Version {version}: the same members, thresholds set anew on the live scores so far. It is sent copies of the "
-        "requests first, then a quarter of the traffic, then all, and each step has to be earned."
+        "requests first, then half of the traffic, then all, and each step has to be earned."
     )
-    record = _roll_out(scene, version, "thresholds of this week", UNIT_DAY - 2)
+    record = _roll_out(scene, version, "thresholds of this week", UNIT_DAY - 1.5)
     _expect(record, Phase.SUCCEEDED)
     scene.screen.say(f"Version {version} is in production: {record.status.message}", "bold green")
 

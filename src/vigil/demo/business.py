@@ -12,17 +12,16 @@ from vigil.errors import ContractError
 
 _GRAIN_MINUTES = 30
 """Tills send what is no transaction at the end of so many minutes."""
-_AT_A_TIME, _LARGE = 100, 24
+_AT_A_TIME, _LARGE = 200, 24
 """Deliveries between two looks where time is to pass fast, and payloads in one request then."""
 
 
 class Business:
     """Events that were not sent yet. Time stands still between the calls."""
 
-    def __init__(self, tables: Mapping[str, pa.Table], endpoint: Endpoint, *, at_once: int) -> None:
+    def __init__(self, tables: Mapping[str, pa.Table], endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._tables = tables
-        self._at_once = at_once
         self._coming: Iterator[Delivery] = iter(())
         self._until = 0
         self.now = 0
@@ -32,7 +31,7 @@ class Business:
         """Have the events from `since` to before `until` still to send."""
         self.now, self._until = since, until
         live = between(self._tables, since, until)
-        self._coming = deliveries(live, self._at_once, grain_minutes=_GRAIN_MINUTES)
+        self._coming = deliveries(live, 1, grain_minutes=_GRAIN_MINUTES)
 
     def trade(self, count: int) -> Answers:
         """Send the next deliveries, at most `count`; raise ContractError if there are none left."""

@@ -141,7 +141,7 @@ def _play(
     (serving,) = [one for one in status.revisions if one.traffic > 0]
     events = read_events(run.step("validate-ingest").outputs.artifacts["events"].path)
     world, data_end = story_world(), to_micros(pc.max(events["transaction"]["event_time"]).as_py())
-    business = Business(events, Endpoint(status.endpoint, serving.model), at_once=2)
+    business = Business(events, Endpoint(status.endpoint, serving.model))
     business.begin(served.until, data_end + 1)
     scene = Scene(
         settings=settings,
