@@ -44,7 +44,7 @@ FILES = {
         launcher: kubeflow
         poll_seconds: 2
         models:
-          card_fraud: {data: gs://vigil/raw, source: canonical-transaction, cool_down_hours: 0, then: nothing}
+          card_fraud: {data: gs://vigil/models/raw, source: canonical-transaction, cool_down_hours: 0, then: nothing}
     """,
 }
 
@@ -160,6 +160,7 @@ def installed_place(client: ApiClient, node: str, emulator: str, home: Path) -> 
         states = install(client, NAMESPACE, SERVICES, told, FILES)
         place = Place(client, home, receiver, kubeflow, versions.reference(), states)
         give_kubeconfig(place)
+        place.registry.store.create("raw/part-1.csv", b"the data of a rerun, which no test reads\n")
         first = place.version(0.875)
         versions.enthrone(place.registry, first)
         place.deploy(first)

@@ -1,0 +1,133 @@
+"""Pods that go away while requests come at a constant rate: what clients and the detector service see of it."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from kubernetes.client import ApiClient, AppsV1Api, CoreV1Api
+
+from tests.cluster.installed import until
+from tests.cluster.load import Load, constant_rate, population
+from tests.cluster.place import Place
+from tests.cluster.published import cluster_number
+from tests.cluster.traffic import MODEL
+from vigil.deployment.template import service_name
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
+RATE = 8.0
+REPLICAS = 2
+CALM = 10.0
+"""Seconds of traffic before and after a fault."""
+
+
+@pytest.fixture
+def load(place: Place, ingress: str) -> Iterator[Load]:
+    with constant_rate(ingress, place.deployed.url, population(31, "f"), RATE) as load:
+        time.sleep(CALM)
+        yield load
+
+
+@pytest.fixture(scope="module")
+def replicas(place: Place) -> Iterator[None]:
+    """Two pods of the model, as a new revision, and one again afterwards."""
+    scale(place, REPLICAS)
+    yield
+    scale(place, 1)
+
+
+def scale(place: Place, replicas: int) -> None:
+    """Let the model have so many pods, and wait until they are ready and get everything."""
+    name = service_name(MODEL)
+    before = place.deployed.revision
+    place.cluster.patch(name, {"spec": {"predictor": {"minReplicas": replicas}}})
+
+    def has_come() -> bool:
+        live = place.cluster.service(name)
+        assert live is not None
+        (target, *others) = live["status"]["components"]["predictor"]["traffic"]
+        revision = target["revisionName"]
+        arrived = revision != before and not others and len(place.cluster.ready_pods(revision)) == replicas
+        if arrived:
+            place.deployed = place.deployed.model_copy(update={"revision": revision})
+        return arrived
+
+    until(has_come, f"{replicas} pods of the model", 900)
+
+
+def kill(place: Place, name: str, grace: int | None = None) -> float:
+    """Delete a pod of the model, and return how long it takes until there are as many ready ones as before."""
+    options = {} if grace is None else {"grace_period_seconds": grace}
+    CoreV1Api(place.client).delete_namespaced_pod(name, place.namespace, **options)
+    began = time.monotonic()
+
+    def has_recovered() -> bool:
+        found = place.cluster.ready_pods(place.deployed.revision)
+        return len(found) == REPLICAS and name not in {pod.name for pod in found}
+
+    until(has_recovered, "a pod in place of the one that was deleted", 600, 0.5)
+    return time.monotonic() - began
+
+
+def counted(place: Place) -> int:
+    """Return how many decisions of the revision the detector service has counted in closed slots."""
+    slots = place.get("detector", 8090, f"v1/slots/{MODEL}")
+    arms = [slot["arms"][place.deployed.revision] for slot in slots if place.deployed.revision in slot["arms"]]
+    return sum(arm.get("scored", 0) for arm in arms)
+
+
+def test_pods_of_the_model_go_one_after_the_other_and_no_request_fails(
+    place: Place, ingress: str, replicas: None
+) -> None:
+    before = counted(place)
+    with constant_rate(ingress, place.deployed.url, population(32, "k"), RATE) as load:
+        time.sleep(CALM)
+        seconds = [kill(place, pod.name) for pod in place.cluster.ready_pods(place.deployed.revision)]
+        time.sleep(CALM)
+    decided = len(load.answers) - len(load.failures)
+    words = f"of {len(load.answers):,} at {RATE:g} a second, both of {REPLICAS} pods deleted in turn"
+    cluster_number(
+        "failed_requests_pod_kill", len(load.failures), f"{words}; each replaced in {max(seconds):.0f} s at most"
+    )
+    assert load.failures == []
+    until(lambda: counted(place) >= before + decided, "the copies of all decisions", 60)
+    lost = before + decided - counted(place)
+    cluster_number("decisions_lost", lost, f"of {decided:,} while both pods were deleted: copies at the detector")
+    assert lost == 0
+
+
+def test_neither_detector_nor_controller_stands_in_the_way_of_a_request(place: Place, load: Load) -> None:
+    seconds = {part: place.delete_pod(part) for part in ("detector", "controller")}
+    time.sleep(CALM)
+    assert load.failures == [], seconds
+
+
+def test_requests_are_answered_again_once_redis_is_back_and_no_state_is_lost(place: Place, load: Load) -> None:
+    api = CoreV1Api(place.client)
+    (name,) = place.pods("redis")
+    place.delete_pod("redis")
+    back = time.monotonic()
+    assert name not in place.pods("redis")
+    time.sleep(3 * CALM)
+    late = [answer for answer in load.failures if answer.sent > back + CALM]
+    assert late == []
+    (fresh,) = place.pods("redis")
+    log = api.read_namespaced_pod_log(fresh, place.namespace)
+    assert "DB loaded from append only file" in log or "DB loaded from incr file" in log
+
+
+def test_requests_are_answered_again_once_the_ingress_is_back(client: ApiClient, load: Load) -> None:
+    api, selector = CoreV1Api(client), "app=3scale-kourier-gateway"
+    (pod,) = api.list_namespaced_pod("kourier-system", label_selector=selector).items
+    api.delete_namespaced_pod(pod.metadata.name, "kourier-system")
+
+    def is_back() -> bool:
+        found = api.list_namespaced_pod("kourier-system", label_selector=selector).items
+        names = {one.metadata.name for one in found}
+        status = AppsV1Api(client).read_namespaced_deployment_status("3scale-kourier-gateway", "kourier-system").status
+        return pod.metadata.name not in names and bool(status.ready_replicas)
+
+    until(is_back, "another pod of the ingress", 600, 0.5)
+    back = time.monotonic()
+    time.sleep(3 * CALM)
+    late = [answer for answer in load.failures if answer.sent > back + CALM]
+    assert late == []
