@@ -35,7 +35,8 @@ class SiteUnit:
     def statement(self) -> str:
         """What is seen, with the numbers."""
         measured = f"measured: {self.unit.measured:,.4g} over {self.rows} rows"
-        return f"{self.unit.column} is {self.unit.words} at {self.site} ({measured})"
+        where = f"at {self.site}" if self.site else "in events that name no site"
+        return f"{self.unit.column} is {self.unit.words} {where} ({measured})"
 
 
 def units_at_sites(findings: Findings) -> list[SiteUnit]:
