@@ -20,8 +20,8 @@ ROWS = 25
 
 
 SETTLING = 15.0
-"""Seconds after a promotion before the first request. Answers of more than 4 KB were seen cut off on this cluster, by which
-of the proxies in between is not known; the pause alone does not cure it."""
+"""Seconds after a promotion before the first request. Answers of more than 4 KB were seen cut off on this cluster; which
+proxy does it is not known, and the pause alone does not cure it."""
 
 
 def serve(place: Place, auc: float) -> None:
