@@ -20,7 +20,7 @@ ROWS = 25
 
 
 SETTLING = 15.0
-"""Seconds after a promotion before the first request. Answers of more than 4 KB were seen cut off on this cluster; which
+"""Seconds after a promotion before the first request. Answers of more than 4 KB were seen cut off on a cluster; which
 proxy does it is not known, and the pause alone does not cure it."""
 
 
