@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import Any
 
 import yaml
 
+from vigil.errors import ContractError
+from vigil.runtime.ports import check_free
 from vigil.settings import Settings, child_environment
 
+_READY = "takes events at"
+_START_SECONDS = 90.0
 CONFIG, PLAN, USE_CASE = "rerun.yaml", "rollout.yaml", "use_case.json"
 
 
@@ -28,7 +33,8 @@ def write_rules(settings: Settings, model: str, raw: Path, plan: Mapping[str, An
 
 @contextmanager
 def rerun_sink(settings: Settings, port: int) -> Iterator[None]:
-    """Run the sink until the end of the block; what it has started goes on."""
+    """Run the sink until the end of the block; what it has started goes on. ContractError if it does not start."""
+    check_free("127.0.0.1", port, "--port")
     command = [sys.executable, "-m", "vigil", "rerun", "serve", "--config", str(settings.home / CONFIG)]
     with (settings.home / "rerun.log").open("ab") as log:
         process = subprocess.Popen(
@@ -39,7 +45,16 @@ def rerun_sink(settings: Settings, port: int) -> Iterator[None]:
             env=child_environment({"VIGIL_HOME": str(settings.home)}),
         )
     try:
+        _await_start(settings.home / "rerun.log", process)
         yield
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _await_start(log: Path, process: "subprocess.Popen[bytes]") -> None:
+    limit = time.monotonic() + _START_SECONDS
+    while _READY not in log.read_text(encoding="utf-8"):
+        if process.poll() is not None or time.monotonic() > limit:
+            raise ContractError(f"the rerun sink does not start: see {log}")
+        time.sleep(0.2)

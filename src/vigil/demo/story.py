@@ -33,6 +33,7 @@ from vigil.orchestration.runs import LocalRun, Outcome
 from vigil.registry.bundle import load_bundle
 from vigil.runtime.client import RuntimeClient
 from vigil.runtime.daemon import start
+from vigil.runtime.ports import check_free
 from vigil.runtime.status import RevisionStatus
 from vigil.runtime.supervisor import RuntimeConfig
 from vigil.settings import Settings
@@ -105,6 +106,8 @@ def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
     client = RuntimeClient(settings)
     client.down(force=True)
     shutil.rmtree(settings.home, ignore_errors=True)
+    if request.has_acts:
+        check_free("127.0.0.1", request.sink_port, "--port")
     raw = request.data or _simulate(settings, screen)
     screen.chapter("A serving runtime on this machine")
     start(RuntimeConfig(settings=_with_sink(settings, request), port=request.port, grpc_port=request.port + 1))
