@@ -28,10 +28,10 @@ from vigil.monitoring.samples import LabelBatch
 from vigil.monitoring.verdicts import Cause
 from vigil.monitoring.watch import Watch
 
-YEARS = tuple(range(1000, 1006))
+YEARS = tuple(range(1000, 1003))
 """Seeds of the simulated years."""
-DELAYS = tuple(range(2000, 2012))
-CAUSES = tuple(range(3000, 3014))
+DELAYS = tuple(range(2000, 2008))
+CAUSES = tuple(range(3000, 3007))
 CHECKS_A_DAY, CHECKS_IN_A_ROW = 10, 5
 HORIZON_DAYS = {500: 40, 5000: 12}
 _REFERENCE_DAYS, _CALM_DAYS = 14, 5

@@ -77,7 +77,7 @@ def test_a_run_that_fails_gives_the_reason_and_exit_status_1(vigil: Vigil, compi
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["run", "trainig"], "one of batch_scoring, retraining, training"),
+        (["run", "trainig"], "one of batch_scoring, retraining, site_models, training"),
         (["run", "training", "--use-case", "card_fraud"], "pipeline training needs --data PATH"),
         (["run", "training", "--use-case", "x", "--data", "gs://a/b"], "there is no use case at x"),
         (["schedule", "training", "--cron", "0 3 * * *"], "write '0 0 3 \\* \\* \\*'"),
@@ -96,7 +96,7 @@ def test_list_shows_what_a_pipeline_takes(here: CliRunner, compiled: dict) -> No
     assert "only if Make rows == 'publish'" in shown
     assert "at the end, whatever happened" in shown
     listed = json.loads(here.invoke(app, ["list", "--json"]).stdout)
-    assert {one["name"] for one in listed} == {"training", "retraining", "batch-scoring"}
+    assert {one["name"] for one in listed} == {"training", "retraining", "batch-scoring", "site-models"}
 
 
 def test_submit_waits_for_the_end_and_fails_with_the_run(

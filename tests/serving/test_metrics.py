@@ -1,6 +1,8 @@
 """What is counted: requests by revision, protocol, status and reason; decisions; the store; nothing a client names."""
 
 import re
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -20,6 +22,14 @@ def value(served: Served, name: str, *, path: str = "/metrics", **labels: str) -
             if labels.items() <= found.items():
                 total += float(match[3])
     return total
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if holds():
+            return
+        time.sleep(0.1)
+    pytest.fail("it does not come true within ten seconds")
 
 
 def test_answers_are_counted_by_protocol_status_and_reason(transformer: Served) -> None:
@@ -47,7 +57,7 @@ def test_stages_rows_store_and_readiness_are_there(predictor: Served, transforme
     assert value(predictor, "vigil_stage_seconds_count", stage="score") > 0
     assert value(transformer, "vigil_request_rows_sum", protocol="v1") > 0
     assert value(transformer, "vigil_state_commits_total", outcome="applied") > 0
-    assert value(predictor, "vigil_decision_log_rows_total") > 0
+    _until(lambda: value(predictor, "vigil_decision_log_rows_total") > 0)  # written behind the answer
     for served in (predictor, transformer):
         assert value(served, "vigil_ready") == 1
         assert value(served, "vigil_requests_in_flight") == 0
