@@ -205,7 +205,8 @@ def demo(_: Bench) -> list[Number]:
     if done.returncode:
         print("make demo failed: demo_seconds is left as it was")
         return []
-    return [Number("demo_seconds", seconds, "s", "lower", 300, "make demo, from a warm environment and an empty home")]
+    words = "make demo with its four acts, from a warm environment and an empty home"
+    return [Number("demo_seconds", seconds, "s", "lower", 600, words)]
 
 
 def _table(title: str, found: dict[str, Outcome]) -> None:
