@@ -88,10 +88,20 @@ class Watches:
                 watched.watch.advance(watched.event_time + int(elapsed * SECOND))
 
     def compare(self, model: str, pairs: Mapping[str, PairCounts]) -> None:
-        """Tell the watches of a model how its revisions judged the same events; `pairs` are by `ONE|OTHER`."""
+        """Tell the watches of a model how an earlier version judged the same events; `pairs` are by `ONE|OTHER`.
+
+        A later one says nothing of a version: it may be a bad candidate that was rolled back.
+        """
+        versions = {one.revision: one.version for one in self._watched if one.model == model}
         for served, watched in self._watched.items():
             if served.model == model:
-                own = [counts for name, counts in pairs.items() if name.startswith(f"{served.revision}|")]
+                before = f"{served.revision}|"
+                others = {
+                    name.removeprefix(before): counts for name, counts in pairs.items() if name.startswith(before)
+                }
+                own = [
+                    counts for other, counts in others.items() if not _is_later(versions.get(other, ""), served.version)
+                ]
                 watched.watch.compare(max(own, key=lambda counts: counts.pairs, default=None))
 
     def note(self, model: str, silences: Sequence[Silence]) -> None:
@@ -245,3 +255,7 @@ def scored_batch(served: Served, rows: Sequence[Row], names: tuple[str, ...]) ->
         },
         flagged=np.array([row.flagged for row in rows], dtype=np.bool_),
     )
+
+
+def _is_later(version: str, than: str) -> bool:
+    return version.isdigit() and than.isdigit() and int(version) > int(than)
