@@ -61,12 +61,14 @@ def serve(
     """
     from vigil.alerts.desk import Desk
     from vigil.alerts.opening import open_journal
-    from vigil.alerts.server import run
     from vigil.alerts.service import Service
+    from vigil.web import serve
 
     settings = load_settings()
     service = Service(Desk(open_journal(settings), _told(settings, config)), settings)
-    asyncio.run(run(service, host, port, on_ready=lambda url: typer.echo(f"The alert desk takes events at {url}")))
+    asyncio.run(
+        serve(service.app(), host, port, on_ready=lambda url: typer.echo(f"The alert desk takes events at {url}"))
+    )
 
 
 @app.command()

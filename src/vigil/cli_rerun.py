@@ -46,7 +46,8 @@ def serve(
     A run on this machine goes on when the sink stops; the next one watches it further.
     """
     try:
-        from vigil.rerun.server import run
+        from vigil.rerun.service import Service
+        from vigil.web import serve
     except ModuleNotFoundError as error:
         if (error.name or "vigil").startswith("vigil"):
             raise
@@ -56,7 +57,8 @@ def serve(
 
     settings, told = load_settings(), load_rerun_settings(config)
     desk, worker = open_desk(settings, told), open_worker(settings, told)
-    asyncio.run(run(desk, worker, host, port, on_ready=lambda url: typer.echo(f"The rerun sink takes events at {url}")))
+    server = Service(desk, worker).app()
+    asyncio.run(serve(server, host, port, on_ready=lambda url: typer.echo(f"The rerun sink takes events at {url}")))
 
 
 @app.command("list")
@@ -137,11 +139,10 @@ def _work_on(rerun: "Rerun", wait: bool, config: Path | None) -> "Rerun":
     """Return the record once its run has started, or with `wait` once it is over."""
     from vigil.rerun.opening import open_worker
     from vigil.rerun.settings import load_rerun_settings
-    from vigil.rerun.worker import alone
 
     worker = open_worker(load_settings(), load_rerun_settings(config))
     while True:
-        with alone(worker.journal.folder) as mine:
+        with worker.journal.alone() as mine:
             if mine:
                 worker.step()
         found = worker.journal.find(rerun.asked.event_id) or rerun

@@ -65,6 +65,19 @@ class Settings(BaseModel):
         default=None, description="URLs that get our CloudEvents (drift, rollouts, reruns); several divided by commas"
     )
 
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """The URLs that get our CloudEvents."""
+        return tuple(url.strip() for url in (self.event_sinks or "").split(",") if url.strip())
+
+    def checked_sinks(self) -> tuple[str, ...]:
+        """Return the sinks, or raise ContractError where one is no URL: for who would find out much later."""
+        if wrong := [url for url in self.sinks if not url.startswith(("http://", "https://"))]:
+            raise ContractError(
+                f"VIGIL_EVENT_SINKS: {wrong[0]} is no URL: give http://host:port/ for each, with commas"
+            )
+        return self.sinks
+
 
 def child_environment(changes: Mapping[str, str], *, path_first: Sequence[Path] = ()) -> dict[str, str]:
     """Return the environment of this process with `changes`, for a process that it starts."""

@@ -115,7 +115,21 @@ class Checks(_Part):
     ablation_rows: int = Field(default=10_000, ge=0, description="training rows of each refit; 0 for no ablation")
 
 
-class UseCase(_Part):
+class PipelineDocument(_Part):
+    """What a pipeline is told as one parameter. Unknown keys are errors."""
+
+    @property
+    def text(self) -> str:
+        """Canonical JSON: the parameter."""
+        return canonical_json(self.model_dump(mode="json")).decode()
+
+    @property
+    def content_hash(self) -> ContentHash:
+        """The version of this document."""
+        return hash_json(self.model_dump(mode="json"))
+
+
+class UseCase(PipelineDocument):
     """A use case as a whole. Unknown keys are errors; what is not said has the defaults below."""
 
     version: Literal[1] = 1
@@ -163,16 +177,6 @@ class UseCase(_Part):
     def gate_config(self) -> GateConfig:
         """The gates, loaded if they are given by name."""
         return load_gates(self.gates) if isinstance(self.gates, str) else self.gates
-
-    @property
-    def text(self) -> str:
-        """Canonical JSON: what a pipeline gets as its parameter."""
-        return canonical_json(self.model_dump(mode="json")).decode()
-
-    @property
-    def content_hash(self) -> ContentHash:
-        """The version of this use case."""
-        return hash_json(self.model_dump(mode="json"))
 
 
 def parse_use_case(text: str, source: str = "the use case") -> UseCase:

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from tests.alerts.conftest import Hire
 from tests.alerts.office import ANA, NOON, Office, document, finding
-from vigil.alerts.opening import alone
 from vigil.alerts.outbox import Delivery
 from vigil.alerts.records import ActKind
 from vigil.decisions.policy import Severity
@@ -128,12 +127,12 @@ def test_a_critical_incident_is_never_held_back(hire: Hire) -> None:
 
 
 def test_of_two_desks_over_one_journal_one_works(office: Office) -> None:
-    with alone(office.folder) as first:
-        with alone(office.folder) as second:
+    with office.journal.alone() as first:
+        with office.journal.alone() as second:
             assert (first, second) == (True, False)
-        with alone(office.folder) as third:
+        with office.journal.alone() as third:
             assert not third
-    with alone(office.folder) as fourth:
+    with office.journal.alone() as fourth:
         assert fourth
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 LAYERS = (
     ("errors",),
-    ("clock", "settings", "logs", "figures"),
+    ("clock", "settings", "logs", "figures", "files"),
+    ("database",),
     ("contracts",),
+    ("web",),
     ("simulate",),
     ("ingest",),
     ("features",),
@@ -53,7 +55,7 @@ ONLY_IN = {
     "pandera": {"ingest"},
     "kfp": {"orchestration"},
     "kubernetes": {"deployment", "rollout"},
-    "aiohttp": {"serving", "runtime", "monitoring", "alerts", "rollout", "rerun", "demo"},
+    "aiohttp": {"web", "serving", "runtime", "monitoring", "alerts", "rollout", "rerun", "demo"},
 }
 """Packages that are slow to import, or that serving must not need, by the folders that may import them."""
 

@@ -1,11 +1,6 @@
 """The sink as a process of its own, and a receiver of what it tells."""
 
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
+
+from tests.service_process import ServiceProcess
 
 
 @dataclass
@@ -56,7 +52,7 @@ class Receiver:
 
 
 @dataclass
-class Sink:
+class Sink(ServiceProcess):
     """`vigil rerun serve` on a free port, in a home that outlives it."""
 
     home: Path
@@ -67,42 +63,13 @@ class Sink:
         self.home.mkdir(parents=True, exist_ok=True)
         config = self.home / "rerun.yaml"
         config.write_text(yaml.safe_dump(self.rules))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
-        own = {"VIGIL_HOME": str(self.home), "HOME": str(self.home), "VIGIL_KFP_TOKEN": "/nowhere/token"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "vigil", "rerun", "serve", "--port", "0", "--config", str(config)],
-            env={**kept, **own, **self.environment},
-            cwd=self.home,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.url = re.findall(r"http://\S+", self.process.stdout.readline())[0]
+        own = {"VIGIL_HOME": str(self.home), "VIGIL_KFP_TOKEN": "/nowhere/token"}
+        self.launch("rerun", self.home, config, {**own, **self.environment})
         return self
-
-    def post(self, event: dict[str, Any]) -> httpx.Response:
-        return httpx.post(self.url, timeout=30, trust_env=False, **event)
-
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=30, trust_env=False)
 
     def only(self) -> dict[str, Any]:
         (found,) = self.get("v1/reruns").json()
         return found
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        self._end(signal.SIGTERM)
-        return self.process.returncode
-
-    def _end(self, number: signal.Signals) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        self.process.wait(30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 240) -> None:

@@ -42,11 +42,11 @@ def sink(tiny: Path, receiver: Receiver, gate: Path, tmp_path: Path) -> Iterator
 def test_a_run_goes_on_when_its_sink_is_killed_and_the_next_sink_tells_how_it_ended(
     sink: Sink, receiver: Receiver, gate: Path, tmp_path: Path
 ) -> None:
-    assert sink.post(binary(verdict())).status_code == 202
+    assert sink.post(**binary(verdict())).status_code == 202
     until((gate / "starts.txt").exists, "the step of the run")
     sink.kill()
     sink.start()
-    assert sink.post(binary(verdict())).status_code == 200
+    assert sink.post(**binary(verdict())).status_code == 200
     until(lambda: sink.only()["stage"] == "running", "the run to be found")
     assert receiver.events == []
     (gate / "end.txt").write_text("well")
@@ -63,7 +63,7 @@ def test_a_run_goes_on_when_its_sink_is_killed_and_the_next_sink_tells_how_it_en
 def test_a_run_that_fails_or_whose_process_is_killed_is_on_record_with_the_reason(
     sink: Sink, receiver: Receiver, gate: Path, tmp_path: Path
 ) -> None:
-    sink.post(binary(verdict()))
+    sink.post(**binary(verdict()))
     until((gate / "starts.txt").exists, "the step of the run")
     (gate / "end.txt").write_text("badly")
     until(lambda: receiver.events, "the news of the end")
@@ -71,7 +71,7 @@ def test_a_run_that_fails_or_whose_process_is_killed_is_on_record_with_the_reaso
     assert "it was told to fail" in receiver.events[0]["data"]["outcome"]["reason"]
     (gate / "end.txt").unlink()
     (gate / "starts.txt").unlink()
-    sink.post(binary(verdict(model="retail_pos")))
+    sink.post(**binary(verdict(model="retail_pos")))
     until((gate / "starts.txt").exists, "the step of the second run")
     (child,) = children(tmp_path / "home" / "rerun" / "runs")
     os.kill(child, signal.SIGKILL)

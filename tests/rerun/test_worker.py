@@ -16,7 +16,7 @@ from vigil.registry.registry import Registry
 from vigil.registry.store import FolderStore
 from vigil.rerun.journal import Journal
 from vigil.rerun.records import Asked, Decision, Rerun, Stage, asked_by, run_name
-from vigil.rerun.worker import Desk, alone
+from vigil.rerun.worker import Desk
 
 
 def only(journal: Journal) -> Rerun:
@@ -322,7 +322,7 @@ def test_a_start_that_is_never_answered_is_given_up_and_told(
 
 
 def test_only_one_of_two_workers_works(journal: Journal) -> None:
-    with alone(journal.folder) as first, alone(journal.folder) as second:
+    with journal.alone() as first, journal.alone() as second:
         assert (first, second) == (True, False)
-    with alone(journal.folder) as third:
+    with journal.alone() as third:
         assert third

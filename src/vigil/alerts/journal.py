@@ -3,9 +3,9 @@
 Acts are only ever added: the file itself refuses to change or delete one.
 """
 
-import contextlib
 import sqlite3
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,10 +15,7 @@ from vigil.alerts.outbox import OUTBOX, Outbox
 from vigil.alerts.records import Act, Report, Window
 from vigil.alerts.signals import Place, Signal
 from vigil.clock import from_micros, to_micros
-from vigil.errors import Unavailable
-
-_PATIENCE = 15.0
-"""Seconds to wait for another process that writes."""
+from vigil.database import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (key TEXT PRIMARY KEY, received INTEGER NOT NULL) WITHOUT ROWID;
@@ -52,44 +49,24 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._path = folder / "alerts.db"
-        with _translated(self._path):
-            folder.mkdir(parents=True, exist_ok=True)
-        with self._connection() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(_SCHEMA + OUTBOX)
+        self._database = Database(folder / "alerts.db", "the alert journal")
+        self._database.create(_SCHEMA + OUTBOX)
 
-    @contextlib.contextmanager
+    def alone(self) -> AbstractContextManager[bool]:
+        """Yield whether this process is the one that may send and escalate."""
+        return self._database.alone()
+
+    @contextmanager
     def writing(self) -> Iterator["Pages"]:
         """Yield the pages to read and write: all that is written in the block is on disk after it, or nothing."""
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield Pages(connection)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+        with self._database.writing() as connection:
+            yield Pages(connection)
 
-    @contextlib.contextmanager
+    @contextmanager
     def reading(self) -> Iterator["Pages"]:
         """Yield the pages as they are at one moment."""
-        with self._connection() as connection:
-            connection.execute("BEGIN")
-            try:
-                yield Pages(connection)
-            finally:
-                connection.execute("ROLLBACK")
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with _translated(self._path):
-            connection = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
-            try:
-                connection.execute("PRAGMA synchronous=FULL")
-                yield connection
-            finally:
-                connection.close()
+        with self._database.reading() as connection:
+            yield Pages(connection)
 
 
 @dataclass(frozen=True)
@@ -253,11 +230,3 @@ class Pages:
 def _by_id(rows: sqlite3.Cursor) -> dict[str, Incident]:
     found = (Incident.model_validate_json(row[0]) for row in rows)
     return {one.id: one for one in found}
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise Unavailable(f"the alert journal {path} cannot be used: {error}") from error

@@ -2,18 +2,16 @@
 
 import asyncio
 import contextlib
-import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import aiohttp
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from prometheus_client import CollectorRegistry
+from pydantic import AwareDatetime, BaseModel, Field
 
 from vigil.alerts.acts import Acts, By, Noticed
 from vigil.alerts.channels import Postman
@@ -21,7 +19,6 @@ from vigil.alerts.desk import Desk
 from vigil.alerts.incidents import Incident, Judged, most_urgent_first
 from vigil.alerts.measures import measure
 from vigil.alerts.metrics import AlertMetrics
-from vigil.alerts.opening import alone
 from vigil.alerts.records import Act, Actor, Reason
 from vigil.alerts.rounds import Rounds
 from vigil.alerts.sending import Sender
@@ -30,11 +27,11 @@ from vigil.alerts.signals import Document, Text
 from vigil.clock import Clock, system_clock
 from vigil.contracts.cloud_events import read_event
 from vigil.decisions.policy import Severity
-from vigil.errors import ContractError, Unavailable, VigilError
+from vigil.errors import ContractError, VigilError
 from vigil.settings import Settings
+from vigil.web import answers_errors, exposition, listed_limit, refusal, to_its_end
 
 _MOST_BYTES = 16 << 20
-_MOST_LISTED = 1_000
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +85,7 @@ class Service:
 
     def app(self) -> web.Application:
         """Return the application; its background work begins and ends with it."""
-        app = web.Application(middlewares=[_errors], client_max_size=_MOST_BYTES)
+        app = web.Application(middlewares=[answers_errors(describe)], client_max_size=_MOST_BYTES)
         app.router.add_post("/", self._take)
         app.router.add_get("/v1/incidents", self._list)
         app.router.add_get("/v1/incidents/{id}", self._show)
@@ -108,9 +105,7 @@ class Service:
 
     async def _list(self, request: web.Request) -> web.Response:
         query = request.query
-        limit = query.get("limit", "100")
-        if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
-            raise ContractError(f"limit: a whole number from 1 to {_MOST_LISTED}")
+        limit = listed_limit(request)
         if (state := query.get("state", "live")) not in ("live", "all"):
             raise ContractError("state: live or all")
         found = await asyncio.to_thread(self._incidents, state == "all")
@@ -119,7 +114,7 @@ class Service:
             for one in found
             if query.get("type") in (None, one.type) and ("site" not in query or query["site"] in one.sites)
         ]
-        return web.json_response(chosen[: int(limit)])
+        return web.json_response(chosen[:limit])
 
     def _incidents(self, also_over: bool) -> list[Incident]:
         with self.desk.journal.reading() as pages:
@@ -133,7 +128,7 @@ class Service:
     async def _show(self, request: web.Request) -> web.Response:
         found, acts = await asyncio.to_thread(self._look_up, request.match_info["id"])
         if found is None:
-            return _refusal(404, "there is no such incident")
+            return refusal(404, "there is no such incident")
         members = [one.model_dump(mode="json") for one in found.members.values()]
         record = [one.model_dump(mode="json", exclude={"incident"}) for one in acts]
         return web.json_response(found.public() | {"members": members, "acts": record})
@@ -141,7 +136,7 @@ class Service:
     async def _act(self, request: web.Request) -> web.Response:
         reference, act = request.match_info["id"], request.match_info["act"]
         if (await asyncio.to_thread(self._look_up, reference))[0] is None:
-            return _refusal(404, "there is no such incident")
+            return refusal(404, "there is no such incident")
         body = await request.read()
         done = await asyncio.to_thread(self._do, act, reference, body)
         return web.json_response(done.public())
@@ -176,8 +171,7 @@ class Service:
         return web.json_response({"status": "ready", "incidents": len(live), "works": self._works})
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        text = await asyncio.to_thread(generate_latest, self._registry)
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return await exposition(self._registry)
 
     async def _background(self, _: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession() as session:
@@ -200,14 +194,14 @@ class Service:
 
     async def _work(self, sender: Sender) -> None:
         """Work as long as this process is the one that may; otherwise look again later."""
-        with alone(self.desk.journal.folder) as mine:
+        with self.desk.journal.alone() as mine:
             self._works = mine
             rounds = asyncio.create_task(_repeat(self._round, self.pause)) if mine else None
             try:
                 while rounds is not None:
                     if rounds.done():
                         rounds.result()
-                    await _to_its_end(sender.step())
+                    await to_its_end(sender.step())
                     await asyncio.sleep(min(self.pause, 0.5))
             finally:
                 if rounds is not None:
@@ -216,17 +210,7 @@ class Service:
                         await rounds
 
     async def _round(self) -> None:
-        await _to_its_end(asyncio.to_thread(self.rounds.step))
-
-
-async def _to_its_end(work: Coroutine[None, None, int]) -> None:
-    """Do the work; who is cancelled meanwhile still waits for it: what was sent shall be marked as sent."""
-    running = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await running
-        raise
+        await to_its_end(asyncio.to_thread(self.rounds.step))
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], pause: float) -> None:
@@ -249,20 +233,3 @@ def _since(text: str | None) -> datetime | None:
     if moment.tzinfo is None:
         raise ContractError("since: the time zone is missing")
     return moment
-
-
-@web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what went wrong into a status and a sentence."""
-    try:
-        return await handler(request)
-    except ValidationError as error:
-        return _refusal(400, describe(error))
-    except ContractError as error:
-        return _refusal(400, str(error))
-    except Unavailable as error:
-        return _refusal(503, str(error))
-
-
-def _refusal(status: int, text: str) -> web.Response:
-    return web.Response(text=json.dumps({"error": text}), status=status, content_type="application/json")

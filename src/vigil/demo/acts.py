@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.live import Live
 
@@ -47,6 +48,8 @@ PLAN = Plan(
     evidence=_TOLERANT,
 )
 """A rollout of minutes: fewer steps and wider tolerances than the default, which takes hours and watches for a week."""
+
+_Found = TypeVar("_Found")
 
 _MARGIN = 0.06
 """Loss of average precision that the gate `production` lets a retrained model have: the frauds of the two weeks that it
@@ -193,6 +196,16 @@ def _version(scene: Scene) -> ModelVersion | None:
     return scene.registry.state(ModelName(scene.model)).production
 
 
+def _await(look: Callable[[], _Found | None], seconds: float, complaint: str) -> _Found:
+    """Return what `look` finds in time, or raise ContractError."""
+    limit = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > limit:
+            raise ContractError(complaint)
+        time.sleep(_BEAT)
+    return found
+
+
 def _await_verdict(
     scene: Scene, until: float, title: str, meanwhile: Callable[[], None] = lambda: None
 ) -> DriftVerdict:
@@ -214,23 +227,16 @@ def _await_verdict(
     meanwhile()
     with scene.screen.work(title):
         scene.business.trade_until(scene.day(until), look)
-        limit = time.monotonic() + _LAG_SECONDS
-        while not found and not look():
-            if time.monotonic() > limit:
-                raise ContractError("the watch has not seen the change: `vigil monitor status` shows what it sees")
-            time.sleep(_BEAT)
+        complaint = "the watch has not seen the change: `vigil monitor status` shows what it sees"
+        _await(lambda: bool(found) or look(), _LAG_SECONDS, complaint)
     return found[-1]
 
 
 def _await_rerun(scene: Scene, event: str) -> Rerun:
     """Return what the rerun sink has decided about a verdict."""
     journal = open_journal(scene.settings)
-    limit = time.monotonic() + _LAG_SECONDS
-    while (found := journal.find(event)) is None:
-        if time.monotonic() > limit:
-            raise ContractError(f"the rerun sink was not told of {event}: see {scene.settings.home / 'rerun.log'}")
-        time.sleep(_BEAT)
-    return found
+    log = scene.settings.home / "rerun.log"
+    return _await(lambda: journal.find(event), _LAG_SECONDS, f"the rerun sink was not told of {event}: see {log}")
 
 
 def _learn_until_now(scene: Scene) -> None:
@@ -255,15 +261,14 @@ def _await_version(scene: Scene, rerun: Rerun) -> str:
         "pass: it is measured on verdicts from before the drift.",
         "dim",
     )
-    journal, limit = open_journal(scene.settings), time.monotonic() + _RUN_SECONDS
+    journal, event = open_journal(scene.settings), rerun.asked.event_id
+
+    def ended() -> Rerun | None:
+        now = journal.find(event)
+        return None if now is None or now.is_open else now
+
     with scene.screen.work("Retraining on everything up to now"):
-        while True:
-            found = journal.find(rerun.asked.event_id)
-            if found is not None and not found.is_open:
-                break
-            if time.monotonic() > limit:
-                raise ContractError(f"{rerun.run} takes too long: `vigil rerun show {rerun.asked.event_id}`")
-            time.sleep(1)
+        found = _await(ended, _RUN_SECONDS, f"{rerun.run} takes too long: `vigil rerun show {event}`")
     if found.outcome is None or found.outcome.version is None:
         reason = found.outcome.reason if found.outcome else found.trouble
         raise ContractError(f"{rerun.run} brought no version: {reason}")

@@ -17,21 +17,13 @@ _AT_A_TIME, _LARGE = 200, 24
 
 
 class Business:
-    """Events that were not sent yet. Time stands still between the calls."""
+    """Events (from `since` to before `until`, microseconds) still to send. Time stands still between the calls."""
 
-    def __init__(self, tables: Mapping[str, pa.Table], endpoint: Endpoint) -> None:
+    def __init__(self, tables: Mapping[str, pa.Table], endpoint: Endpoint, since: int, until: int) -> None:
         self.endpoint = endpoint
-        self._tables = tables
-        self._coming: Iterator[Delivery] = iter(())
-        self._until = 0
-        self.now = 0
+        self._coming = deliveries(between(tables, since, until), 1, grain_minutes=_GRAIN_MINUTES)
+        self.now = since
         """Event time (microseconds) up to which everything was sent."""
-
-    def begin(self, since: int, until: int) -> None:
-        """Have the events from `since` to before `until` still to send."""
-        self.now, self._until = since, until
-        live = between(self._tables, since, until)
-        self._coming = deliveries(live, 1, grain_minutes=_GRAIN_MINUTES)
 
     def trade(self, count: int) -> Answers:
         """Send the next deliveries, at most `count`; raise ContractError if there are none left."""

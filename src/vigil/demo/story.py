@@ -1,6 +1,7 @@
 """The demo: raw data to a served model, live traffic held against the offline path, and then the acts."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,11 @@ class Served:
     """The scores, with the times of the transactions."""
     until: int
     """Event time (microseconds) before which everything was sent."""
+    events: Mapping[str, pa.Table]
+    """All that there is, what comes later included."""
+    endpoint: Endpoint
+    version: str
+    """The version that answered."""
 
 
 def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
@@ -124,7 +130,7 @@ def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
     served = _serve(request, run, client, screen)
     screen.served(served.answers, served.frauds, served.parity)
     if request.has_acts:
-        _play(request, settings, use_case, run, served, screen)
+        _play(request, settings, use_case, served, screen)
     screen.closing(run, client.status(), served.example)
     return served
 
@@ -136,27 +142,20 @@ def _with_sink(settings: Settings, request: DemoRequest) -> Settings:
     return settings.model_copy(update={"event_sinks": f"http://127.0.0.1:{request.sink_port}/"})
 
 
-def _play(
-    request: DemoRequest, settings: Settings, use_case: UseCase, run: LocalRun, served: Served, screen: Screen
-) -> None:
+def _play(request: DemoRequest, settings: Settings, use_case: UseCase, served: Served, screen: Screen) -> None:
     """Let the simulated chain go on trading while versions come and go, and its world changes."""
-    status = RuntimeClient(settings).status()
-    (serving,) = [one for one in status.revisions if one.traffic > 0]
-    events = read_events(run.step("validate-ingest").outputs.artifacts["events"].path)
-    world, data_end = story_world(), to_micros(pc.max(events["transaction"]["event_time"]).as_py())
-    business = Business(events, Endpoint(status.endpoint, serving.model))
-    business.begin(served.until, data_end + 1)
+    data_end = to_micros(pc.max(served.events["transaction"]["event_time"]).as_py())
     scene = Scene(
         settings=settings,
         screen=screen,
-        business=business,
+        business=Business(served.events, served.endpoint, served.until, data_end + 1),
         use_case=use_case,
         raw=settings.home / SIMULATED,
-        day=partial(moment, world),
+        day=partial(moment, story_world()),
         data_end=data_end,
         sink_port=request.sink_port,
     )
-    play(scene, serving.version, served.live)
+    play(scene, served.version, served.live)
 
 
 def gate_report(run: LocalRun) -> GateReport:
@@ -214,7 +213,8 @@ def _serve(request: DemoRequest, run: LocalRun, client: RuntimeClient, screen: S
         parity = compare(_decider(serving), whole, answers.decisions)
     example = next(delivery.payloads[-1] for delivery in reversed(sent) if delivery.asks)
     rows = scored(live["transaction"], answers.decisions)
-    return Served(answers, parity, _frauds(events), example, rows, until)
+    frauds = _frauds(events)
+    return Served(answers, parity, frauds, example, rows, until, events, endpoint, serving.version)
 
 
 def _end(transactions: pa.Table, since: int, request: DemoRequest) -> int:

@@ -5,7 +5,6 @@ then, which late arrivals may still reorder. An update replays these together wi
 settled time come too late; they are handed back, never dropped.
 """
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from vigil.features.admission import Admission, Tables, admit
 from vigil.features.compiler import Program
 from vigil.features.engine import BlockState, EngineState, FeatureTable, Progress, new_state, run
 from vigil.features.log import EventLog, KeyIndex
+from vigil.files import alone
 
 ALLOWED_LATENESS = HOUR
 LAYOUT = 1
@@ -116,11 +116,9 @@ class FeatureStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self._folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Unavailable(f"another update of {self._folder} is running: try again when it is done") from None
+        with alone(self._folder / "lock") as mine:
+            if not mine:
+                raise Unavailable(f"another update of {self._folder} is running: try again when it is done")
             yield
 
     def _read_current(self) -> _Current:

@@ -8,7 +8,6 @@ the state knows already is late or a duplicate, and changes nothing.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from vigil.files import replace_file
 from vigil.fleet.bundled import Shard
 from vigil.fleet.kernels.online import LAST, RESIDUAL, SEEN, STEP
 from vigil.fleet.model import Fleet
@@ -70,12 +70,7 @@ class LiveShard:
         self.lines += len(rows)
 
     def _snapshot(self) -> None:
-        draft = self.path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(_state_bytes(self.shard.fleet, self.state))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        replace_file(self.path, _state_bytes(self.shard.fleet, self.state))
         self.journal.truncate(0)
         self.lines = 0
 

@@ -17,7 +17,6 @@ from vigil.fleet.panel import Readings, SiteFacts, readings_of
 from vigil.fleet.state import FleetState
 from vigil.members.files import read_arrays, write_arrays
 
-STATE = "state.npz"
 SIMULATED = Path("events") / "site_reading.parquet"
 
 

@@ -20,7 +20,6 @@ PRIOR_BLOCKS = 12.0
 FEW_BLOCKS = 6.0
 """A spread known from so many blocks is doubled: it may be larger, and the profile is less certain too."""
 LEAST_COUNT = 20
-MOST_SURPRISE = -30.0
 
 
 def peaks_of(maxima: Floats) -> Float32s:

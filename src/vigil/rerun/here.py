@@ -1,6 +1,5 @@
 """Runs on this machine, each in a process that outlives the sink: a sink that comes back finds it by its folder."""
 
-import fcntl
 import json
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vigil.errors import ContractError, Unavailable
+from vigil.files import is_held, replace_file
 from vigil.orchestration.filling import Purpose
 from vigil.orchestration.local import open_run
 from vigil.orchestration.runs import LocalRun
@@ -16,6 +16,7 @@ from vigil.orchestration.runs import Outcome as RunOutcome
 from vigil.rerun.launcher import Seen
 from vigil.rerun.records import Outcome, Rerun, Stage
 from vigil.rerun.settings import RerunSettings
+from vigil.runtime.commands import leave_behind
 from vigil.settings import Settings, child_environment
 
 REQUEST, STARTED, LOCK, LOG = "request.json", "started.json", "lock", "process.log"
@@ -40,7 +41,7 @@ class Here:
         for child in self._children:
             child.poll()
         folder = self._folder(rerun)
-        if _is_held(folder / LOCK):
+        if is_held(folder / LOCK):
             where = _run_folder(folder) if (folder / STARTED).exists() else folder
             return Seen(where.name, str(where), Stage.RUNNING)
         return _over(folder) if (folder / STARTED).exists() else None
@@ -60,16 +61,10 @@ class Here:
         found = prepare(rerun, self.rerun_settings.rules(rerun.asked.model), runs, str(runs), Purpose.HERE)
         folder.mkdir(parents=True, exist_ok=True)
         request = {"pipeline": str(found.pipeline.path.absolute()), "arguments": found.arguments, "runs": str(runs)}
-        _write(folder / REQUEST, request)
-        with (folder / LOG).open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "vigil.rerun.child", str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=child_environment({"VIGIL_HOME": str(self.settings.home.absolute())}),
-                start_new_session=True,
-            )
+        replace_file(folder / REQUEST, json.dumps(request).encode(), durable=False)
+        command = [sys.executable, "-m", "vigil.rerun.child", str(folder)]
+        environment = child_environment({"VIGIL_HOME": str(self.settings.home.absolute())})
+        child = leave_behind(command, folder / LOG, environment)
         self._children.append(child)
         return self._begun(rerun, child)
 
@@ -123,25 +118,6 @@ def _outcome(run: LocalRun) -> Outcome:
     if "verdicts" in made:
         return Outcome(reason=f"the gates rejected the candidate: {made['verdicts']['summary']}")
     return Outcome(reason="the pipeline registers nothing")
-
-
-def _is_held(path: Path) -> bool:
-    """Return whether a living process holds the lock."""
-    if not path.exists():
-        return False
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _write(path: Path, document: object) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(document), encoding="utf-8")
-    draft.replace(path)
 
 
 def _last_line(path: Path) -> str:

@@ -1,17 +1,15 @@
 """The journal of reruns in one SQLite file: what is decided is on disk before anything is started or told."""
 
-import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from vigil.errors import ContractError, Unavailable
+from vigil.database import Database
+from vigil.errors import ContractError
 from vigil.rerun.records import COME_AGAIN, Asked, Decision, Rerun, Stage
-
-_PATIENCE = 15.0
-"""Seconds to wait for another process that writes."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reruns (
@@ -49,12 +47,16 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._path = folder / "journal.db"
-        with _translated(self._path):
-            folder.mkdir(parents=True, exist_ok=True)
-        with self._connection() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(_SCHEMA)
+        self._database = Database(folder / "journal.db", "the journal")
+        self._database.create(_SCHEMA)
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Yield whether this process is the one that may work.
+
+        The lock is one of this machine. On a cluster there is one replica, with the strategy Recreate and a volume that
+        one node mounts.
+        """
+        return self._database.alone()
 
     def enter(self, asked: Asked, now: datetime, decide: Callable[[Sequence[Rerun]], Rerun]) -> Entry:
         """Return the record of the event, decided now unless it was before.
@@ -62,7 +64,7 @@ class Journal:
         Of several that enter the same event, or events of the same model, at once, each sees what those before it
         have decided.
         """
-        with self._transaction() as connection:
+        with self._database.writing() as connection:
             known = _find(connection, asked.event_id)
             if known and known.decision not in COME_AGAIN:
                 told = known.model_copy(update={"told": known.told + 1})
@@ -76,10 +78,12 @@ class Journal:
 
     def change(self, event_id: str, letters: Sequence[tuple[str, str]] = (), /, **values: object) -> Rerun:
         """Change fields of a record, put the letters (URL and event) out in the same step, and return the record."""
-        with self._transaction() as connection:
+        with self._database.writing() as connection:
             found = _find(connection, event_id)
             if found is None:
-                raise ContractError(f"there is no event {event_id} in {self._path}: `vigil rerun list` shows them")
+                raise ContractError(
+                    f"there is no event {event_id} in {self._database.path}: `vigil rerun list` shows them"
+                )
             changed = found.model_copy(update=values)
             _put(connection, changed)
             connection.executemany("INSERT INTO outbox (url, event) VALUES (?, ?)", letters)
@@ -87,19 +91,19 @@ class Journal:
 
     def find(self, event_id: str) -> Rerun | None:
         """Return the record of an event."""
-        with self._connection() as connection:
+        with self._database.connection() as connection:
             return _find(connection, event_id)
 
     def newest(self, limit: int, model: str | None = None) -> list[Rerun]:
         """Return the last events, the newest first."""
         chosen, values = ("WHERE model = ?", (model,)) if model else ("", ())
         query = f"SELECT document FROM reruns {chosen} ORDER BY received DESC, rowid DESC LIMIT ?"
-        with self._connection() as connection:
+        with self._database.connection() as connection:
             return _records(connection.execute(query, (*values, limit)))
 
     def open_ones(self) -> list[Rerun]:
         """Return the records whose run is still to be started or watched, the oldest first."""
-        with self._connection() as connection:
+        with self._database.connection() as connection:
             return _records(connection.execute("SELECT document FROM reruns WHERE is_open ORDER BY received"))
 
     def counts(self) -> dict[tuple[Decision, Stage | None], int]:
@@ -108,54 +112,33 @@ class Journal:
             "SELECT json_extract(document, '$.decision'), json_extract(document, '$.stage'), count(*) FROM reruns"
             " GROUP BY 1, 2"
         )
-        with self._connection() as connection:
+        with self._database.connection() as connection:
             rows = connection.execute(query).fetchall()
         return {(Decision(decision), Stage(stage) if stage else None): count for decision, stage, count in rows}
 
     def letters(self, now: datetime, limit: int = 20) -> list[Letter]:
         """Return what is to be sent now."""
         query = "SELECT number, url, event, attempts FROM outbox WHERE due <= ? ORDER BY number LIMIT ?"
-        with self._connection() as connection:
+        with self._database.connection() as connection:
             return [Letter(*row) for row in connection.execute(query, (now.timestamp(), limit))]
 
     def waiting(self) -> int:
         """Return how many letters are not delivered yet."""
-        with self._connection() as connection:
+        with self._database.connection() as connection:
             return int(connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
 
     def delivered(self, letter: Letter) -> None:
         """Forget a letter."""
-        with self._transaction() as connection:
+        with self._database.writing() as connection:
             connection.execute("DELETE FROM outbox WHERE number = ?", (letter.number,))
 
     def postpone(self, letter: Letter, until: datetime) -> None:
         """Try a letter again later."""
-        with self._transaction() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE number = ?",
                 (until.timestamp(), letter.number),
             )
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with _translated(self._path):
-            connection = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
-            try:
-                connection.execute("PRAGMA synchronous=FULL")
-                yield connection
-            finally:
-                connection.close()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
 
 
 def _find(connection: sqlite3.Connection, event_id: str) -> Rerun | None:
@@ -183,11 +166,3 @@ def _put(connection: sqlite3.Connection, rerun: Rerun) -> None:
             rerun.model_dump_json(),
         ),
     )
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise Unavailable(f"the journal {path} cannot be used: {error}") from error

@@ -45,12 +45,7 @@ def open_desk(settings: Settings, told: RerunSettings) -> Desk:
 
 def open_worker(settings: Settings, told: RerunSettings) -> Worker:
     """Return what starts and watches the runs."""
-    worker = Worker(open_journal(settings), told, open_launcher(settings, told), sinks(settings))
+    worker = Worker(open_journal(settings), told, open_launcher(settings, told), settings.sinks)
     if launcher_kind(settings, told) is LauncherKind.LOCAL:
         worker.follow_up = Rollouts(settings, told)
     return worker
-
-
-def sinks(settings: Settings) -> tuple[str, ...]:
-    """Return the URLs that our events go to."""
-    return tuple(url.strip() for url in (settings.event_sinks or "").split(",") if url.strip())

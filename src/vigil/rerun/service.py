@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,20 +10,19 @@ from datetime import timedelta
 
 import aiohttp
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from vigil.contracts.cloud_events import CloudEvent, read_event
-from vigil.errors import ContractError, Unavailable, VigilError
+from vigil.errors import VigilError
 from vigil.monitoring.verdicts import DRIFT_EVENT, DriftVerdict
 from vigil.rerun.metrics import RerunMetrics
 from vigil.rerun.records import COME_AGAIN, Asked, Decision, Rerun, asked_by
 from vigil.rerun.sending import send_due
-from vigil.rerun.worker import Desk, Taken, Worker, alone
+from vigil.rerun.worker import Desk, Taken, Worker
+from vigil.web import answers_errors, exposition, listed_limit, refusal, to_its_end
 
 _MOST_BYTES = 1 << 20
-_MOST_LISTED = 1_000
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +45,7 @@ class Service:
 
     def app(self) -> web.Application:
         """Return the application; its background work begins and ends with it."""
-        app = web.Application(middlewares=[_errors], client_max_size=_MOST_BYTES)
+        app = web.Application(middlewares=[answers_errors(_describe)], client_max_size=_MOST_BYTES)
         app.router.add_post("/", self._take)
         app.router.add_get("/v1/reruns", self._list)
         app.router.add_get("/v1/reruns/{event}", self._show)
@@ -66,16 +64,13 @@ class Service:
         return _answer(taken)
 
     async def _list(self, request: web.Request) -> web.Response:
-        limit = request.query.get("limit", "100")
-        if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
-            raise ContractError(f"limit: a whole number from 1 to {_MOST_LISTED}")
-        found = await asyncio.to_thread(self.desk.journal.newest, int(limit), request.query.get("model"))
+        found = await asyncio.to_thread(self.desk.journal.newest, listed_limit(request), request.query.get("model"))
         return web.json_response([one.model_dump(mode="json") for one in found])
 
     async def _show(self, request: web.Request) -> web.Response:
         found = await asyncio.to_thread(self.desk.journal.find, request.match_info["event"])
         if found is None:
-            return web.json_response({"error": "there is no such event"}, status=404)
+            return refusal(404, "there is no such event")
         return _record(found)
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -87,8 +82,7 @@ class Service:
         return web.json_response({"status": "ready", "open": len(open_ones), "steps": self._steps})
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        text = await asyncio.to_thread(generate_latest, self._registry)
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return await exposition(self._registry)
 
     async def _background(self, _: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession() as session:
@@ -102,10 +96,10 @@ class Service:
 
     async def _work(self) -> None:
         """Step as long as this process is the one that may work; otherwise look again later."""
-        with alone(self.desk.journal.folder) as mine:
+        with self.desk.journal.alone() as mine:
             while mine:
                 self._wake.clear()
-                await _to_its_end(self.worker.step)
+                await to_its_end(asyncio.to_thread(self.worker.step))
                 self._steps += 1
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self.pause)
@@ -124,16 +118,6 @@ def wish(event: CloudEvent) -> Asked | None:
     if event.type != DRIFT_EVENT:
         return None
     return asked_by(DriftVerdict.model_validate(event.json()))
-
-
-async def _to_its_end(step: Callable[[], object]) -> None:
-    """Run the step in a thread; who is cancelled meanwhile still waits for it, and so keeps the lock."""
-    running = asyncio.ensure_future(asyncio.to_thread(step))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await running
-        raise
 
 
 async def _forever(work: Callable[[], Awaitable[None]]) -> None:
@@ -165,19 +149,6 @@ def _record(rerun: Rerun, status: int = 200, headers: dict[str, str] | None = No
     return web.Response(body=rerun.model_dump_json(), status=status, headers=headers, content_type="application/json")
 
 
-@web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what went wrong into a status and a sentence."""
-    try:
-        return await handler(request)
-    except ValidationError as error:
-        first = error.errors()[0]
-        return _refusal(400, f"data.{'.'.join(map(str, first['loc']))}: {first['msg']}")
-    except ContractError as error:
-        return _refusal(400, str(error))
-    except Unavailable as error:
-        return _refusal(503, str(error))
-
-
-def _refusal(status: int, text: str) -> web.Response:
-    return web.Response(text=json.dumps({"error": text}), status=status, content_type="application/json")
+def _describe(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"data.{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -1,12 +1,9 @@
 """The one that starts and watches runs: an idempotent step over the open records, so that killing it loses nothing."""
 
-import contextlib
-import fcntl
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from vigil.clock import Clock, system_clock
 from vigil.contracts.cloud_events import new_event, to_structured
@@ -183,20 +180,3 @@ def finished_event(rerun: Rerun, at: datetime) -> str:
     content = rerun.model_dump(mode="json")
     event = new_event(FINISHED_EVENT, "vigil/rerun", content, at, identity, rerun.asked.model)
     return to_structured(event)[1].decode()
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[bool]:
-    """Yield whether this process is the one that may work: the lock ends with it, however it ends.
-
-    The lock is one of this machine. On a cluster there is one replica, with the strategy Recreate and a volume that
-    one node mounts.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "worker.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

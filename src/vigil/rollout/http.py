@@ -78,7 +78,7 @@ class HttpSinks:
 
 def sinks_of(settings: Settings) -> HttpSinks:
     """Return the sinks of the settings."""
-    return HttpSinks([url.strip() for url in (settings.event_sinks or "").split(",") if url.strip()])
+    return HttpSinks(settings.sinks)
 
 
 def call(

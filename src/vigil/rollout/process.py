@@ -1,13 +1,12 @@
 """The controller as a process of its own: what `vigil rollout start` leaves behind on this machine."""
 
-import subprocess
 import sys
 import time
 
 from vigil.errors import Unavailable
 from vigil.rollout.stores import FolderRecords
 from vigil.runtime.client import RuntimeClient
-from vigil.runtime.commands import server_environment
+from vigil.runtime.commands import leave_behind, server_environment
 from vigil.settings import Settings
 
 TICK_SECONDS = 2.0
@@ -31,15 +30,7 @@ def ensure_controller(settings: Settings) -> bool:
         return False
     records.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = records.root / "controller.log"
-    with path.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vigil.rollout"],
-            env=server_environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    process = leave_behind([sys.executable, "-m", "vigil.rollout"], path, server_environment(settings))
     limit = time.monotonic() + _UP_SECONDS
     while time.monotonic() < limit:
         if records.is_locked():

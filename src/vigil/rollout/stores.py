@@ -1,8 +1,6 @@
 """Records of rollouts in a folder, each an atomic file; and the errors that every kind of store raises."""
 
 import fcntl
-import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +9,12 @@ from pydantic import ValidationError
 
 from vigil.contracts.keys import hash_bytes
 from vigil.errors import ContractError, Unavailable
+from vigil.files import alone, is_held, replace_file
 from vigil.rollout.ports import Kept
 from vigil.rollout.status import Record
 
 _ATTEMPTS = 20
+"""Who only asks whether there is a controller holds its lock for a moment, so that once is not enough."""
 
 
 class Changed(Unavailable):
@@ -58,7 +58,7 @@ class FolderRecords:
                 present = self.load(record.spec.model)
                 if (present and present.mark) != (before and before.mark):
                     raise Changed(f"the rollout of {record.spec.model} was changed meanwhile")
-                _replace(path, content)
+                replace_file(path, content)
         except OSError as error:
             raise Unavailable(f"cannot write {path}: {error.strerror}") from error
         return Kept(record, hash_bytes(content))
@@ -67,31 +67,14 @@ class FolderRecords:
     def locked(self) -> Iterator[Callable[[], None]]:
         """Hold the lock of the one controller of this home: it goes with its process, however that ends."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self.lock.open("ab") as file:
-            self._take(file.fileno())
+        with alone(self.lock, attempts=_ATTEMPTS) as mine:
+            if not mine:
+                raise Busy(f"another controller runs the rollouts of {self.root}: use that one")
             yield lambda: None
-
-    def _take(self, lock: int) -> None:
-        """Take the lock; who only asks whether it is held holds it for a moment, so that once is not enough."""
-        for _ in range(_ATTEMPTS):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.05)
-            else:
-                return
-        raise Busy(f"another controller runs the rollouts of {self.root}: use that one")
 
     def is_locked(self) -> bool:
         """Return whether a controller is at work."""
-        try:
-            with self.lock.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return is_held(self.lock)
 
     def _path(self, model: str) -> Path:
         return self.root / model / "rollout.json"
@@ -107,12 +90,3 @@ def parse(content: bytes, where: str) -> Kept:
         raise ContractError(
             f"{where} is no record of a rollout ({place}: {first['msg']}): restore it, or remove it and start again"
         ) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vigil.errors import ContractError, Unavailable, VigilError
 from vigil.runtime.status import DeployRequest, RuntimeStatus
 from vigil.runtime.supervisor import Supervisor
+from vigil.web import answers_errors
 
 
 class TrafficRequest(BaseModel):
@@ -35,7 +34,7 @@ class Admin:
 
     def __init__(self, supervisor: Supervisor, status: Callable[[], RuntimeStatus], stop: asyncio.Event) -> None:
         self._supervisor, self._status, self._stop = supervisor, status, stop
-        app = web.Application(middlewares=[_errors])
+        app = web.Application(middlewares=[answers_errors(_describe)])
         app.router.add_get("/status", self._get_status)
         app.router.add_post("/deploy", self._deploy)
         app.router.add_post("/traffic", self._traffic)
@@ -86,18 +85,6 @@ class Admin:
         return self._answer()
 
 
-@web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what went wrong into a status and a sentence."""
-    try:
-        return await handler(request)
-    except ValidationError as error:
-        first = error.errors()[0]
-        return _error(ContractError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
-    except (ContractError, Unavailable) as error:
-        return _error(error)
-
-
-def _error(error: VigilError) -> web.Response:
-    status = 503 if isinstance(error, Unavailable) else 400
-    return web.json_response({"error": str(error)}, status=status)
+def _describe(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -1,10 +1,12 @@
 """The command lines of a revision's two processes."""
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from vigil.settings import PREFIX, Settings
 
@@ -67,3 +69,16 @@ def server_environment(settings: Settings) -> dict[str, str]:
     """Return what the servers get: our own environment, with these settings in it."""
     given = settings.model_copy(update={"home": settings.home.absolute()}).model_dump(exclude_none=True)
     return dict(os.environ) | {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
+
+
+def leave_behind(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start a process that outlives this one, and whose words are added to `log`."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            list(command),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )

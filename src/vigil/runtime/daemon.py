@@ -5,7 +5,6 @@ import contextlib
 import logging
 import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -21,7 +20,7 @@ from vigil.clock import Clock, system_clock
 from vigil.errors import ContractError, Unavailable
 from vigil.runtime.admin import Admin
 from vigil.runtime.child import RestartPolicy
-from vigil.runtime.commands import CommandBuilder, server_command, server_environment
+from vigil.runtime.commands import CommandBuilder, leave_behind, server_command, server_environment
 from vigil.runtime.files import Running, RuntimeFolder, mark_of, running_already
 from vigil.runtime.logfile import tail
 from vigil.runtime.ports import address, check_free
@@ -66,15 +65,8 @@ def start(config: RuntimeConfig) -> None:
     folder = RuntimeFolder(config.settings.home)
     check_start(config, folder)
     folder.create()
-    with folder.supervisor_log.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vigil.runtime", config_to_json(config)],
-            env=server_environment(config.settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    command = [sys.executable, "-m", "vigil.runtime", config_to_json(config)]
+    process = leave_behind(command, folder.supervisor_log, server_environment(config.settings))
     end = time.monotonic() + _UP_SECONDS
     while time.monotonic() < end:
         if (running := folder.noted()) is not None and running.supervisor.pid == process.pid:

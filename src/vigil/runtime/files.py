@@ -1,6 +1,5 @@
 """The folder of the runtime: what a supervisor leaves for the next one, and for whoever looks for it."""
 
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -12,6 +11,7 @@ import psutil  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 
 from vigil.errors import ContractError
+from vigil.files import alone, is_held, replace_file
 from vigil.runtime.status import Desired, ProcessMark
 
 _SOCKET_PATH_BYTES = 100
@@ -70,11 +70,11 @@ class RuntimeFolder:
 
     def save(self, desired: Desired) -> None:
         """Keep what is wanted: the file is the old one or the new one, whenever the power fails."""
-        _replace(self.state, desired.model_dump_json(indent=2).encode(), durable=True)
+        replace_file(self.state, desired.model_dump_json(indent=2).encode())
 
     def note(self, running: Running) -> None:
         """Write the pid file."""
-        _replace(self.pid, running.model_dump_json(indent=2).encode(), durable=False)
+        replace_file(self.pid, running.model_dump_json(indent=2).encode(), durable=False)
 
     def noted(self) -> Running | None:
         """Return what the pid file says, whether it is true or not; None without one."""
@@ -85,24 +85,15 @@ class RuntimeFolder:
 
     def is_locked(self) -> bool:
         """Return whether a supervisor lives: the lock goes with its process, however that ends."""
-        try:
-            with self.lock.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return is_held(self.lock)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock, or raise ContractError where another supervisor does."""
         self.create()
-        with self.lock.open("wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ContractError(running_already(self.noted())) from error
+        with alone(self.lock) as mine:
+            if not mine:
+                raise ContractError(running_already(self.noted()))
             yield
 
     def clear(self) -> None:
@@ -137,13 +128,3 @@ def lives(mark: ProcessMark) -> bool:
         return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _replace(path: Path, content: bytes, *, durable: bool) -> None:
-    draft = path.with_suffix(".tmp")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    draft.replace(path)

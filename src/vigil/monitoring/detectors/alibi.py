@@ -4,7 +4,7 @@ Alibi Detect 0.13 goes blind on a column with one NaN, cuts wider rows, alarms o
 row. Here it gets present values, checked columns and pooled categories; missing values are tested beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,10 +18,12 @@ from vigil.monitoring.detectors.encoding import Encoder
 from vigil.monitoring.detectors.laws import SMALLEST, Floats
 from vigil.monitoring.detectors.missing import MissingShares, missing_shares
 from vigil.monitoring.detectors.numbers import NumberColumn, Sorted
+from vigil.monitoring.detectors.own import FittedColumns
 from vigil.monitoring.detectors.shape import Shape, require_kind, shape_of
 from vigil.monitoring.port import ALL_COLUMNS, Columns, ColumnTest, Detector, FittedDetector
 
 _LEAST_VALUES = 2
+_NO_WEIGHTS = "Alibi Detect cannot weigh a reference: draw rows by weight instead"
 _TRAIN_SHARE = 0.75
 """Of the rows; folds instead alarm on one window in six without a change."""
 
@@ -54,8 +56,11 @@ class AlibiColumns:
             name: NumberColumn.of(distance, np.array(values, dtype=np.float64))
             for name, values in reference.numbers.items()
         }
-        categories = {name: CategoryColumn.of(entries) for name, entries in reference.categories.items()}
-        return FittedAlibiColumns(package, self.name, shape, numbers, categories, missing_shares(reference))
+        categories = {
+            name: AlibiCategories(package, self.name, CategoryColumn.of(entries))
+            for name, entries in reference.categories.items()
+        }
+        return FittedColumns(self.name, shape, numbers, categories, missing_shares(reference))
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class AlibiDistance:
     def measure(self, reference: Sorted, window: Floats, weights: Floats | None) -> tuple[float, float]:
         """Return statistic and chance; `window` is in ascending order, neither side is empty."""
         if weights is not None:
-            raise Bug("Alibi Detect cannot weigh a reference: draw rows by weight instead")
+            raise Bug(_NO_WEIGHTS)
         known = reference.values
         if min(len(known), len(window)) < _LEAST_VALUES or known[0] == known[-1] == window[0] == window[-1]:
             return 0.0, 1.0
@@ -79,29 +84,18 @@ class AlibiDistance:
 
 
 @dataclass(frozen=True, eq=False)
-class FittedAlibiColumns:
-    """A detector of Alibi Detect for each column, on the values that are present."""
+class AlibiCategories:
+    """ChiSquareDrift or TabularDrift for one column of categories."""
 
     package: ModuleType
     name: str
-    shape: Shape
-    numbers: Mapping[str, NumberColumn]
-    categories: Mapping[str, CategoryColumn]
-    missing: MissingShares
+    column: CategoryColumn
 
-    def test(self, window: Columns) -> tuple[ColumnTest, ...]:
-        """Return a test for each column of the reference; other columns, types and too few rows are refused."""
-        self.shape.check(window, "window")
-        found = {
-            name: column.compare(np.asarray(window.numbers[name], dtype=np.float64), None)
-            for name, column in self.numbers.items()
-        }
-        found |= {name: self._category(name, column, window) for name, column in self.categories.items()}
-        missing = self.missing.chances(window, None)
-        return tuple(ColumnTest(name, *found[name], missing[name]) for name in self.shape.names)
-
-    def _category(self, name: str, column: CategoryColumn, window: Columns) -> tuple[float, float]:
-        counts = column.pool(window.categories[name], None)
+    def compare(self, values: Sequence[str | None], weights: Floats | None) -> tuple[float, float]:
+        """Return statistic and chance of the present values, rare ones pooled."""
+        if weights is not None:
+            raise Bug(_NO_WEIGHTS)
+        counts = self.column.pool(values, None)
         if counts is None or np.count_nonzero(counts.window + counts.reference) < 2:
             return 0.0, 1.0
         codes = np.arange(len(counts.window), dtype=np.float64)

@@ -1,7 +1,8 @@
 """Vigil's own detectors: vectorised, free, and able to weigh the rows of their reference."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -16,22 +17,29 @@ MINIMUM_ROWS = 20
 """Rows of a window or a reference without which nothing is said."""
 
 
+class ComparesCategories(Protocol):
+    """One column of categories with its reference."""
+
+    def compare(self, values: Sequence[str | None], weights: Floats | None) -> tuple[float, float]:
+        """Return statistic and chance of the present values; `weights` weigh the rows of the reference."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
-class FittedOwn:
+class FittedColumns:
     """Tests of all columns of a reference."""
 
     name: str
     shape: Shape
     numbers: Mapping[str, NumberColumn]
-    categories: Mapping[str, CategoryColumn]
+    categories: Mapping[str, ComparesCategories]
     missing: MissingShares
 
     def test(self, window: Columns) -> tuple[ColumnTest, ...]:
         """Return a test for each column of the reference; other columns, types and too few rows are refused."""
-        return self.test_weighted(window, None)
+        return self._tests(window, None)
 
-    def test_weighted(self, window: Columns, weights: Floats | None) -> tuple[ColumnTest, ...]:
-        """Return the tests against a reference whose rows have these weights, at least 0 and not all 0."""
+    def _tests(self, window: Columns, weights: Floats | None) -> tuple[ColumnTest, ...]:
         self.shape.check(window, "window")
         found = {
             name: column.compare(np.asarray(window.numbers[name], dtype=np.float64), weights)
@@ -40,6 +48,14 @@ class FittedOwn:
         found |= {name: column.compare(window.categories[name], weights) for name, column in self.categories.items()}
         missing = self.missing.chances(window, weights)
         return tuple(ColumnTest(name, *found[name], missing[name]) for name in self.shape.names)
+
+
+class FittedOwn(FittedColumns):
+    """The same, and able to weigh the rows of the reference."""
+
+    def test_weighted(self, window: Columns, weights: Floats | None) -> tuple[ColumnTest, ...]:
+        """Return the tests against a reference whose rows have these weights, at least 0 and not all 0."""
+        return self._tests(window, weights)
 
 
 @dataclass(frozen=True)

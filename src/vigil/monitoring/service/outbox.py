@@ -9,13 +9,13 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from vigil.contracts.cloud_events import STRUCTURED, BadEvent, CloudEvent, read_event, to_binary, to_structured
+from vigil.contracts.cloud_events import STRUCTURED, BadEvent, CloudEvent, read_event, to_structured
+from vigil.files import replace_file
+from vigil.web import deliver
 
 _log = logging.getLogger(__name__)
 _FIRST_SECONDS, _LONGEST_SECONDS = 0.5, 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=15)
-_LATER = (408, 425, 429)
-"""Refusals that mean: not now."""
 
 
 class Outbox:
@@ -75,26 +75,12 @@ class Outbox:
             found = self._read(path)
             if found is None or sink not in found[1]:
                 continue
-            outcome = await self._send(session, sink, found[0])
+            outcome = await deliver(session, sink, found[0])
             self.counts[outcome] += 1
             if outcome == "failed":
                 return False
             self._strike(path, sink)
         return True
-
-    @staticmethod
-    async def _send(session: aiohttp.ClientSession, sink: str, event: CloudEvent) -> str:
-        headers, body = to_binary(event)
-        try:
-            async with session.post(sink, data=body, headers=headers) as response:
-                status, text = response.status, (await response.text())[:200]
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            _log.warning("sink away", extra={"sink": sink, "event": event.id, "cause": str(error)})
-            return "failed"
-        if status < 300:
-            return "sent"
-        _log.warning("sink refused", extra={"sink": sink, "event": event.id, "status": status, "answer": text})
-        return "failed" if status >= 500 or status in _LATER else "refused"
 
     def _files(self) -> list[Path]:
         """Return what waits, oldest first."""
@@ -133,6 +119,4 @@ class Outbox:
 
     @staticmethod
     def _write(path: Path, event: object, sinks: Sequence[str]) -> None:
-        draft = path.with_suffix(".tmp")
-        draft.write_bytes(orjson.dumps({"event": event, "sinks": list(sinks)}))
-        draft.replace(path)
+        replace_file(path, orjson.dumps({"event": event, "sinks": list(sinks)}), durable=False)

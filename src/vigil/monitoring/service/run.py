@@ -56,9 +56,7 @@ def build(settings: Settings, limits: ServiceSettings, make: MakeWatch, clock: C
     """Return the service over the state in VIGIL_HOME/monitor."""
     check_watches(limits)
     folder: Path = settings.home.absolute() / FOLDER
-    sinks = [url.strip() for url in (settings.event_sinks or "").split(",") if url.strip()]
-    if wrong := [url for url in sinks if not url.startswith(("http://", "https://"))]:
-        raise ContractError(f"VIGIL_EVENT_SINKS: {wrong[0]} is no URL: give http://host:port/ for each, with commas")
+    sinks = settings.checked_sinks()
     bundles = Bundles(settings, limits.bundle_retry_seconds)
     watches = Watches(limits, bundles, make, clock, folder / "plots")
     engine = Engine(folder, limits, watches, clock)

@@ -1,9 +1,7 @@
 """The state on the disk: written whole or not at all, and a counter that outlives even SIGKILL."""
 
-import fcntl
 import logging
 import mmap
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import orjson
 
 from vigil.errors import Unavailable
+from vigil.files import alone, replace_file
 
 _log = logging.getLogger(__name__)
 _LAYOUT = 1
@@ -27,12 +26,7 @@ class StateFile:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the snapshot."""
-        draft = self._path.with_suffix(".tmp")
-        with draft.open("wb") as file:
-            file.write(orjson.dumps({"layout": _LAYOUT, **state}, option=orjson.OPT_SERIALIZE_NUMPY))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        replace_file(self._path, orjson.dumps({"layout": _LAYOUT, **state}, option=orjson.OPT_SERIALIZE_NUMPY))
 
     def load(self) -> dict[str, Any] | None:
         """Return the snapshot, None without one."""
@@ -58,12 +52,10 @@ class StateFile:
 def owned(folder: Path) -> Iterator[None]:
     """Hold the folder for one service, or raise Unavailable where another has it; the hold ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with alone(folder / "lock") as mine:
+        if not mine:
             cure = "end it, or give this one another VIGIL_HOME"
-            raise Unavailable(f"another detector service works in {folder}: {cure}") from error
+            raise Unavailable(f"another detector service works in {folder}: {cure}")
         yield
 
 

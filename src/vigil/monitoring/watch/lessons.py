@@ -110,10 +110,10 @@ class Fields:
 
     def _new_in(self, lesson: Rows, first: int) -> FloatArray:
         """Return the share of categories in the second part of a lesson that its first part had not."""
-        shares = [
-            np.mean([entry not in set(lesson.fields[name][:first]) for entry in lesson.fields[name][first:]])
-            for name in self.known
-        ]
+        shares = []
+        for name in self.known:
+            before = set(lesson.fields[name][:first])
+            shares.append(np.mean([entry not in before for entry in lesson.fields[name][first:]]))
         return np.array(shares, dtype=np.float64)
 
     def _count(self, rows: Rows) -> tuple[FloatArray, FloatArray]:

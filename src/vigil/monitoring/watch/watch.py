@@ -45,8 +45,8 @@ class Watch:
         self.features = features
         self._watched = _watched(features, self.settings)
         self.watched = tuple(features[k] for k in self._watched)
-        self._before = values
         values = values[:, [*self._watched, -1]]
+        self._before, self._score_before = values[:, :-1], values[:, -1]
         kinds = (*("input" for _ in self.watched), "score")
         columns = dict(zip((*self.watched, SCORE), values.T, strict=True))
         baseline = fit_baseline(columns, time, self.settings.day_effects(kinds))
@@ -134,7 +134,7 @@ class Watch:
             latest_sites=[] if kept is None else kept.sites,
             raw=self.settings.raw if names == self.watched else names,
             site_levels=self.sites.levels() if names == self.watched else {},
-            score_before=self._before[:, -1],
+            score_before=self._score_before,
             score_after=scores,
             usual_sites={name: site.rows / max(self.sites.rows, 1) for name, site in self.sites.sites.items()},
             fields={} if rows is None else rows.fields,
@@ -158,7 +158,7 @@ class Watch:
         """Return the columns that are watched, their reference and their values in some rows."""
         if rows is None or rows.values.shape[1]:
             after = np.zeros((0, len(self.watched))) if rows is None else rows.values[:, self._watched]
-            return self.watched, self._before[:, self._watched], after
+            return self.watched, self._before, after
         return self.learned.inputs(rows)
 
     def _judge_windows(self) -> None:

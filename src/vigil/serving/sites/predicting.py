@@ -25,7 +25,7 @@ from vigil.serving.served import Headers, Served, protocol_of
 from vigil.serving.sites.answers import Scored, events_of, scored_of
 from vigil.serving.sites.asked import FIELDS, Asked, asked_of_instances, asked_of_tensors, latest_time
 from vigil.serving.sites.counts import Counts
-from vigil.serving.sites.sending import Sender, sinks_of
+from vigil.serving.sites.sending import Sender
 from vigil.serving.tensors import tensor_types
 from vigil.settings import Settings
 
@@ -70,7 +70,7 @@ class SitePredictor(Served):
     async def open(self) -> None:
         """Find the shards, load as many as may be in memory, and be ready."""
         source = f"vigil/sites/{self.name}/{self.options.revision}"
-        self._sender = Sender(sinks_of(self._settings.event_sinks), source, self._counts, self._clock)
+        self._sender = Sender(self._settings.checked_sinks(), source, self._counts, self._clock)
         while self._shelf is None:
             try:
                 self._shelf = await self._lane.run(self._load)

@@ -9,26 +9,17 @@ from typing import Any
 import aiohttp
 
 from vigil.clock import Clock
-from vigil.contracts.cloud_events import CloudEvent, new_event, to_binary
-from vigil.errors import ContractError
+from vigil.contracts.cloud_events import CloudEvent, new_event
 from vigil.serving.sites.answers import FINDING_EVENT, finding_id
 from vigil.serving.sites.counts import Counts
+from vigil.web import deliver
 
 MOST_WAITING = 20_000
 """Findings that may wait for a sink; beyond them the oldest is given up, and counted."""
 _FIRST_SECONDS, _LONGEST_SECONDS, _LAST_SECONDS = 0.5, 30.0, 5.0
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
-_LATER = (408, 425, 429)
 
 _logger = logging.getLogger(__name__)
-
-
-def sinks_of(text: str | None) -> list[str]:
-    """Return the URLs in VIGIL_EVENT_SINKS, or raise ContractError."""
-    sinks = [url.strip() for url in (text or "").split(",") if url.strip()]
-    if wrong := [url for url in sinks if not url.startswith(("http://", "https://"))]:
-        raise ContractError(f"VIGIL_EVENT_SINKS: {wrong[0]} is no URL: give http://host:port/ for each, with commas")
-    return sinks
 
 
 class Sender:
@@ -84,7 +75,7 @@ class Sender:
                     await wake.wait()
                     continue
                 event = waiting[0]
-                outcome = await _send(session, sink, event)
+                outcome = await deliver(session, sink, event)
                 self._counts.sent(outcome)
                 if outcome == "failed":
                     await asyncio.sleep(pause)
@@ -93,16 +84,3 @@ class Sender:
                 pause = _FIRST_SECONDS
                 if waiting and waiting[0] is event:
                     waiting.popleft()
-
-
-async def _send(session: aiohttp.ClientSession, sink: str, event: CloudEvent) -> str:
-    headers, body = to_binary(event)
-    try:
-        async with session.post(sink, data=body, headers=headers) as response:
-            status = response.status
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        _logger.warning("sink away", extra={"sink": sink, "cause": str(error)})
-        return "failed"
-    if status < 300:
-        return "sent"
-    return "failed" if status >= 500 or status in _LATER else "refused"

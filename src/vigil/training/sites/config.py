@@ -7,14 +7,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vigil.contracts.keys import ContentHash, canonical_json, hash_json
 from vigil.errors import ContractError
 from vigil.evaluation.gates.evidence import describe
 from vigil.fleet.panel import SiteFacts
 from vigil.fleet.settings import FleetSettings
 from vigil.fleet.storage import FactsDocument
 from vigil.registry.metadata import Slug
-from vigil.usecase import shipped
+from vigil.usecase import PipelineDocument, shipped
 
 SHIPPED = "site_metrics"
 
@@ -30,10 +29,8 @@ class SiteGates(BaseModel):
     least_readings: int = Field(default=24, ge=1, description="fewer in the holdout do not tell")
 
 
-class SitesConfig(BaseModel):
+class SitesConfig(PipelineDocument):
     """A fleet as a whole. Unknown keys are errors; what is not said has the defaults below."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     name: Slug = Field(max_length=27, description="of the fleet; its shards are NAME-shard-00 and so on")
@@ -47,16 +44,6 @@ class SitesConfig(BaseModel):
     defaults: FactsDocument = FactsDocument()
     sites: Mapping[str, FactsDocument] = Field(default_factory=dict, description="what is known of single sites")
     gates: SiteGates = SiteGates()
-
-    @property
-    def text(self) -> str:
-        """Canonical JSON: what a pipeline gets as its parameter."""
-        return canonical_json(self.model_dump(mode="json")).decode()
-
-    @property
-    def content_hash(self) -> ContentHash:
-        """The version of this document."""
-        return hash_json(self.model_dump(mode="json"))
 
     def with_step(self, seconds: int) -> "SitesConfig":
         """Return the settings for readings that are so far apart."""
