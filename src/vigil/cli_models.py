@@ -76,13 +76,7 @@ def _root(
     ] = None,
 ) -> None:
     settings = load_settings()
-    home = settings.home.absolute()
-    _PLACES.set(
-        _Places(
-            store or settings.store or str(home / "models"),
-            tracking_uri or settings.tracking_uri or f"sqlite:///{home / 'mlflow.db'}",
-        )
-    )
+    _PLACES.set(_Places(store or settings.store_uri, tracking_uri or settings.mlflow_uri))
 
 
 @app.command("list")

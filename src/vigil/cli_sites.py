@@ -202,10 +202,9 @@ def _registry() -> "Registry":
     from vigil.registry.registry import Registry
     from vigil.registry.store import open_store
     from vigil.settings import load_settings
-    from vigil.training.production import store_uri
 
     settings = load_settings()
-    return Registry(open_store(store_uri(settings)), public_key=settings.public_key)
+    return Registry(open_store(settings.store_uri), public_key=settings.public_key)
 
 
 def _shard_table(shards: "list[Shard]") -> Table:

@@ -66,6 +66,16 @@ class Settings(BaseModel):
     )
 
     @property
+    def store_uri(self) -> str:
+        """Where bundles and ledger are."""
+        return self.store or str(self.home.absolute() / "models")
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The MLflow that shows runs and versions."""
+        return self.tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+    @property
     def sinks(self) -> tuple[str, ...]:
         """The URLs that get our CloudEvents."""
         return tuple(url.strip() for url in (self.event_sinks or "").split(",") if url.strip())

@@ -84,7 +84,7 @@ class Scene:
     @property
     def registry(self) -> Registry:
         """Where versions are kept."""
-        return Registry(open_store(self.settings.store or str(self.settings.home / "models")))
+        return Registry(open_store(self.settings.store_uri))
 
 
 def play(scene: Scene, first_version: str, live: ScoredRows) -> None:

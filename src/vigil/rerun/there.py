@@ -69,9 +69,7 @@ class There:
 
     def outcome(self, rerun: Rerun) -> Outcome:
         """Return the version that was registered while the run went on: it is the only one of its model."""
-        from vigil.training.production import store_uri  # takes seconds
-
-        registry = Registry(open_store(store_uri(self.settings)), public_key=self.settings.public_key)
+        registry = Registry(open_store(self.settings.store_uri), public_key=self.settings.public_key)
         history = registry.history(ModelName(rerun.asked.model))
         entry = next((one for one in reversed(history) if _is_of(one, rerun)), None)
         if entry is None or entry.registration is None:

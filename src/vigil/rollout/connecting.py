@@ -77,8 +77,8 @@ def local_controller(
 
 def stages(settings: Settings) -> RegistryStages:
     """Return the registry; its changes are shown in MLflow where that is installed and wanted."""
-    store = open_store(settings.store or str(settings.home.absolute() / "models"))
-    uri = settings.tracking_uri or f"sqlite:///{settings.home.absolute() / 'mlflow.db'}"
+    store = open_store(settings.store_uri)
+    uri = settings.mlflow_uri
     wanted = uri != NO_TRACKING and find_spec("mlflow") is not None
     return RegistryStages(Registry(store), (lambda: Registry(store, open_tracking(uri))) if wanted else None)
 

@@ -112,7 +112,7 @@ def start(order: Order, plan: Plan, desk: Desk, *, clock: Clock = system_clock) 
 
 def make_spec(order: Order, plan: Plan, settings: Settings, clock: Clock = system_clock) -> Spec:
     """Return the rollout of a registered version over the one in production."""
-    registry = Registry(open_store(settings.store or str(settings.home.absolute() / "models")))
+    registry = Registry(open_store(settings.store_uri))
     state = registry.state(ModelName(order.model))
     if state.production is None:
         raise ContractError(

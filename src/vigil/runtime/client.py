@@ -27,7 +27,7 @@ _DOWN_SECONDS = 120.0
 
 def resolve(settings: Settings, model: str, version: str = IN_PRODUCTION, **wanted: object) -> DeployRequest:
     """Return the request that deploys a registered version; without a number, the one in production."""
-    store = open_store(settings.store or str(settings.home.absolute() / "models"))
+    store = open_store(settings.store_uri)
     registry = Registry(store)
     found = registry.state(ModelName(model)).version(ModelVersion(version))
     bundle = registry.resolve(ModelName(model), found.version)

@@ -38,11 +38,6 @@ class Production:
     note: str = ""
 
 
-def store_uri(settings: Settings) -> str:
-    """Return where bundles and ledger are kept."""
-    return settings.store or str(settings.home / "models")
-
-
 def find_production(
     rows: FeatureRows, test: ScoredRows, chosen: Ints, events: Path, settings: Settings
 ) -> Production | None:
@@ -50,7 +45,7 @@ def find_production(
 
     One of another feature schema gets its own features, computed anew from the same events.
     """
-    registry = Registry(open_store(store_uri(settings)))
+    registry = Registry(open_store(settings.store_uri))
     model = ModelName(rows.use_case.name)
     version = registry.state(model).production
     if version is None:

@@ -25,7 +25,6 @@ from vigil.settings import Settings
 from vigil.training.folders import EVIDENCE, events_hash, fresh, states_path, verified
 from vigil.training.gates import PAGE, REPORT, VERDICTS, read_verdicts, shipped_candidate
 from vigil.training.model import read_model
-from vigil.training.production import store_uri
 from vigil.training.rows import FeatureRows, Parts, divide, read_rows
 from vigil.usecase import UseCase
 
@@ -87,12 +86,12 @@ def register_model(
     shipped = shipped_candidate(verdicts)
     rows = read_rows(use_case, inputs.features)
     evidence = _evidence_of(inputs.evaluation, shipped)
-    store = open_store(store_uri(settings))
+    store = open_store(settings.store_uri)
     metadata = _metadata(rows, divide(rows), inputs, verdicts, evidence)
     parts = read_model(inputs.model, rows.schema).parts(use_case, shipped)
     bundle = write_bundle(parts, metadata, store, signing_key=settings.signing_key)
     states = _store_states(inputs.feature_state, store)
-    tracking = open_tracking(_tracking_uri(settings))
+    tracking = open_tracking(settings.mlflow_uri)
     registry = Registry(store, tracking, public_key=settings.public_key, clock=clock)
     run = _Run(tracking, inputs, occasion, clock)
     version = _registered(registry, bundle, metadata, (verdicts, evidence), run)
@@ -173,10 +172,6 @@ def _store_states(folder: Path, store: Store) -> str:
         store.create(f"{path}/{name}", folder / name)
     store.create(f"{path}/{MANIFEST}", folder / MANIFEST)
     return f"{store.uri}/{path}"
-
-
-def _tracking_uri(settings: Settings) -> str:
-    return settings.tracking_uri or f"sqlite:///{settings.home.absolute() / 'mlflow.db'}"
 
 
 @dataclass(frozen=True)

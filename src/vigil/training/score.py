@@ -27,7 +27,6 @@ from vigil.registry.registry import Registry
 from vigil.registry.store import open_store
 from vigil.settings import Settings
 from vigil.training.folders import EVENTS_KIND, events_hash, fresh, read_events, states_path, verified
-from vigil.training.production import store_uri
 from vigil.training.raw import local
 
 KIND = "decisions"
@@ -49,7 +48,7 @@ def score_batch(model: str, version: str, events: Path, output: Path, settings: 
     The past of the entities is that of the end of the model's training. `version` is a number or `production`.
     """
     verified(events, EVENTS_KIND)
-    store = open_store(store_uri(settings))
+    store = open_store(settings.store_uri)
     reference = Registry(store).resolve(ModelName(model), ModelVersion(version))
     bundle = load_bundle(reference.uri, public_key=settings.public_key, expected_hash=reference.hash)
     decider = load_decider(bundle)

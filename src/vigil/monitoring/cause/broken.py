@@ -25,8 +25,10 @@ def broken_evidence(findings: Findings, facts: Sequence[Fact] = ()) -> list[Brok
     found += [_of_signal(signal, findings) for signal in findings.alarms if _is_plain(signal)]
     units = units_at_sites(findings) if findings.alarms else []
     found += [(_evidence("input", one.unit.column, one.statement, 3.0 + one.rows), one.site) for one in units]
-    for column in _suspects(findings).keys() - {one.unit.column for one in units}:
-        found += _shape(column, findings)
+    explained = {one.unit.column for one in units}
+    for column, strength in _suspects(findings).items():
+        if column not in explained:
+            found += _shape(column, strength, findings)
     return list({(one.kind, one.subject, one.statement, site): (one, site) for one, site in found}.values())
 
 
@@ -76,9 +78,8 @@ def _suspects(findings: Findings) -> dict[str, float]:
     return dict(sorted(strongest.items(), key=lambda item: -item[1])[:_COLUMNS])
 
 
-def _shape(column: str, findings: Findings) -> Iterator[Broken]:
+def _shape(column: str, strength: float, findings: Findings) -> Iterator[Broken]:
     """Return what the rows since the change show of a column, at one site or in all."""
-    strength = _suspects(findings)[column]
     before, _ = findings.column(column)
     after = findings.after[:, findings.names.index(column)]
     site = _one_site(column, before, after, findings)

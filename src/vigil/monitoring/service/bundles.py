@@ -26,7 +26,7 @@ class Bundles:
     """Bundles by hash. One that is not there is refused, and looked for again after a while."""
 
     def __init__(self, settings: Settings, retry_seconds: float) -> None:
-        self._uri = settings.store or str(settings.home.absolute() / "models")
+        self._uri = settings.store_uri
         self._public_key = settings.public_key
         self._retry_seconds = retry_seconds
         self._known: dict[str, KnownBundle] = {}

@@ -143,7 +143,7 @@ class SitePredictor(Served):
     def _load(self) -> Shelf:
         options, settings = self.options, self._settings
         if options.fleet:
-            store = open_store(settings.store or str(settings.home.absolute() / "models"))
+            store = open_store(settings.store_uri)
             addresses = partial(in_production, Registry(store), options.fleet)
         else:
             addresses = partial(in_folder, options.model_dir, options.bundle_hash or None)

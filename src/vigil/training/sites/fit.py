@@ -23,7 +23,6 @@ from vigil.registry.registry import Registry
 from vigil.registry.store import open_store
 from vigil.settings import Settings
 from vigil.training.folders import fresh
-from vigil.training.production import store_uri
 from vigil.training.sites.config import SitesConfig
 from vigil.training.sites.holdout import Holdout, SiteVerdict, judge
 from vigil.training.sites.publish import Change, publish
@@ -80,12 +79,13 @@ def _fit(config: SitesConfig, shard: str, split: Path, occasion: Occasion) -> Sh
     readings, step = read_split(split, shard)
     config = config.with_step(step)
     settings = occasion.settings
-    registry = Registry(open_store(store_uri(settings)), public_key=settings.public_key, clock=occasion.clock)
+    registry = Registry(open_store(settings.store_uri), public_key=settings.public_key, clock=occasion.clock)
     model = shard_model(config.name, shard)
     live = live_shard(registry, model)
     _check_division(live, config)
     panel = Panel(readings, config.facts({series.site for series in readings.series}))
-    wanted = _version(config, readings)
+    digest = hash_table(table_of(readings))
+    wanted = _version(config, readings, digest)
     if live is not None and wanted in {record.version for record in live.records.values()}:
         return _as_it_is(shard, live)
     champion = None if live is None else _with_settings(live.fleet, config.fleet)
@@ -97,7 +97,7 @@ def _fit(config: SitesConfig, shard: str, split: Path, occasion: Occasion) -> Sh
         return report.model_copy(update={"version": live.version if live else ""})
     fleet = _merged(champion, held, final, promoted)
     records = _records(live, held, promoted, wanted)
-    change = Change(model, _window(readings), {"readings": hash_table(table_of(readings))}, config.shards)
+    change = Change(model, _window(readings), {"readings": digest}, config.shards)
     reason = f"{occasion.cause}: {len(promoted)} of {len(held.verdicts)} sites passed their gates"
     version = publish(registry, settings, change, (fleet, records), live, (ACTOR, reason))
     return report.model_copy(update={"outcome": "live", "version": version.version, "bundle": version.bundle})
@@ -134,10 +134,9 @@ def _with_settings(fleet: Fleet, settings: FleetSettings) -> Fleet:
     raise ContractError("the settings of the models have changed: give the fleet another name, and serve it once it is")
 
 
-def _version(config: SitesConfig, readings: Readings) -> str:
+def _version(config: SitesConfig, readings: Readings, digest: ContentHash) -> str:
     """Return a name for this fit: the same data, settings and code give the same one."""
-    parts = {"settings": config.content_hash, "code": code_version().sources}
-    content = hash_json({**parts, "readings": hash_table(table_of(readings))})
+    content = hash_json({"settings": config.content_hash, "code": code_version().sources, "readings": digest})
     return f"{from_micros(int(readings.times.max())):%Y%m%d}-{content.removeprefix('sha256:')[:8]}"
 
 
