@@ -12,6 +12,8 @@ from tests.alerts.office import document, finding, silence
 from tests.alerts.receivers import Answer, Post, Web, until
 from tests.alerts.service_process import Served
 
+pytestmark = pytest.mark.xdist_group("alert-desk")
+
 
 def settings(web: Web) -> dict[str, Any]:
     owners, routes = document()["owners"], document()["routes"]
@@ -130,11 +132,12 @@ def test_what_asks_for_no_attention_is_taken_and_forgotten(world: World) -> None
 
 def test_a_desk_killed_before_an_alert_and_while_it_sends_another_tells_both_when_it_is_back(world: World) -> None:
     web, served = world.web, world.served
-    web.answers = [Answer(pause=20)]
+    web.answers = [Answer(pause=20)] * 4  # news of an earlier incident may come first
     served.post(**binary(one_finding(finding("E1"))))
     until(lambda: about(web, "E1"), "the alert")
     assert served.post(**binary(one_finding(finding("F1", kind="stuck")))).status_code == 202
     served.kill()
+    web.answers.clear()
     assert about(web, "F1") == []
     served.start()
     until(lambda: len(about(web, "E1")) == 2, "the alert again")

@@ -14,6 +14,8 @@ from tests.rerun.verdicts import binary, structured, verdict
 from vigil.monitoring.verdicts import Cause, DriftVerdict
 from vigil.rerun.records import run_name
 
+pytestmark = pytest.mark.xdist_group("rerun-sink")
+
 
 def served(server: KubeflowServer, receiver: Receiver, pipeline: Path, home: Path) -> Sink:
     defaults = {"pipeline": str(pipeline), "parameters": {"gate": "/nowhere"}}

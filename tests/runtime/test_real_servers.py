@@ -37,6 +37,7 @@ EVENT = {
     "terminal_id": "T1",
     "card_id": "K1",
 }
+pytestmark = pytest.mark.xdist_group("real-servers")  # the tests are one story
 PREDICT = "/v1/models/card_fraud:predict"
 
 
