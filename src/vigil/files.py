@@ -46,6 +46,11 @@ def _take(file: IO[Any], attempts: int) -> bool:
     return False
 
 
+def lock(file: IO[Any]) -> None:
+    """Take the lock of an open file; it ends when the file is closed. Waits for those who only ask `is_held`."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def is_held(path: Path) -> bool:
     """Return whether a living process holds the lock of a file."""
     try:

@@ -30,6 +30,11 @@ class Settings(BaseModel):
     tracking_uri: str | None = Field(
         default=None, description="MLflow that shows runs and versions; VIGIL_HOME/mlflow.db without it"
     )
+    decisions: str | None = Field(
+        default=None,
+        description="folder or gs://bucket/prefix that predictors move finished files of their decision log to; "
+        "they stay in VIGIL_HOME/decisions without it",
+    )
     redis_url: str | None = Field(default=None, description="Redis of the online state, such as redis://host:6379/0")
     signing_key: Path | None = Field(default=None, description="PEM file whose key signs the bundles of training runs")
     public_key: Path | None = Field(

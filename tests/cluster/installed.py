@@ -32,7 +32,7 @@ def documents(
         if kind == "PersistentVolumeClaim" and name.removesuffix("-state") not in parts:
             continue
         if kind == "ConfigMap" and name in ("vigil-settings", "vigil-serving"):
-            known = settings if name == "vigil-settings" else {"VIGIL_REDIS_URL": settings["VIGIL_REDIS_URL"]}
+            known = settings if name == "vigil-settings" else _of_servers(settings)
             one["data"] |= known
         if name == "vigil-operations":
             one["data"] |= files
@@ -42,6 +42,12 @@ def documents(
                 subject["namespace"] = namespace
         found.append(one)
     return found
+
+
+def _of_servers(settings: dict[str, str]) -> dict[str, str]:
+    """Return the settings that servers share with the services."""
+    shared = ("VIGIL_REDIS_URL", "VIGIL_DECISIONS", "STORAGE_EMULATOR_HOST")
+    return {name: settings[name] for name in shared if name in settings}
 
 
 def volume(namespace: str, claim: str, folder: Path) -> Document:

@@ -32,6 +32,7 @@ from vigil.rollout.kserve.lease import Lease
 from vigil.rollout.status import Record
 
 STORE = "gs://vigil/models"
+DECISIONS = "gs://vigil/decisions"
 NAMESPACE = "vigil-place"
 SERVICES = ("redis", "detector", "controller", "rerun")
 FILES = {
@@ -149,6 +150,7 @@ def installed_place(client: ApiClient, node: str, emulator: str, home: Path) -> 
     receiver, kubeflow = Receiver(host=node), KubeflowServer(host=node)
     told = {
         "VIGIL_STORE": STORE,
+        "VIGIL_DECISIONS": DECISIONS,
         "STORAGE_EMULATOR_HOST": emulator,
         "VIGIL_TRACKING_URI": "none",
         "VIGIL_REDIS_URL": "redis://redis:6379/0",

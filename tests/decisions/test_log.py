@@ -1,11 +1,11 @@
 """The decision log loses nothing: what it cannot write it holds, what it cannot hold it refuses, and it says so."""
 
-import os
 import subprocess
 import sys
 import textwrap
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import orjson
@@ -18,6 +18,7 @@ from vigil.decisions.columns import decide_columns, decision_id
 from vigil.decisions.decider import Decider
 from vigil.decisions.log import DecisionLog, LogSettings, read_decisions
 from vigil.errors import ContractError, Unavailable
+from vigil.files import is_held
 
 
 def lines_of(decider: Decider, count: int) -> list[bytes]:
@@ -50,9 +51,13 @@ def write(log: DecisionLog, *lines: bytes) -> None:
 
 
 def flush(log: DecisionLog, written: int) -> None:
-    limit = datetime.now(UTC) + timedelta(seconds=30)
-    while log.counts.written < written:
-        assert datetime.now(UTC) < limit
+    until(lambda: log.counts.written >= written)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < limit
         time.sleep(0.01)
 
 
@@ -66,13 +71,25 @@ def test_a_file_ends_with_the_day_and_with_its_size(tmp_path: Path) -> None:
     write(log, b"x" * 60)
     log.close()
     names = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.jsonl"))]
-    process = os.getpid()
+    process = names[0].split("-")[3]
     assert names == [
         f"2024-05-01/r1-{process}-0001.jsonl",
         f"2024-05-01/r1-{process}-0002.jsonl",
         f"2024-05-01/r1-{process}-0003.jsonl",
         f"2024-05-02/r1-{process}-0004.jsonl",
     ]
+
+
+def test_a_file_ends_with_its_age_though_nothing_follows(tmp_path: Path) -> None:
+    log = DecisionLog(LogSettings(tmp_path, "r1", file_seconds=0.2), ManualClock(NOON))
+    write(log, b"1")
+    flush(log, 1)
+    (first,) = tmp_path.rglob("*.jsonl")
+    assert is_held(first)
+    until(lambda: not is_held(first))
+    write(log, b"2")
+    log.close()
+    assert [path.read_bytes() for path in sorted(tmp_path.rglob("*.jsonl"))] == [b"1\n", b"2\n"]
 
 
 def test_a_full_queue_refuses_before_a_decision_is_made(tmp_path: Path) -> None:

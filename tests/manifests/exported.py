@@ -13,6 +13,7 @@ from tests.alerts.office import Office, finding, told
 from tests.rollout.scene import START, spec
 from vigil.alerts.metrics import AlertMetrics
 from vigil.clock import ManualClock
+from vigil.decisions.archive import DecisionArchive
 from vigil.decisions.log import DecisionLog, LogSettings
 from vigil.features.store.memory import MemoryStore
 from vigil.features.store.metrics import export_metrics
@@ -20,6 +21,7 @@ from vigil.monitoring.service.engine import Published
 from vigil.monitoring.service.exposition import Measured, exposition
 from vigil.monitoring.service.pairing import REQUEST
 from vigil.monitoring.verdicts import ANSWERS, Cause, DriftVerdict, Evidence, State, WatchStatus
+from vigil.registry.store import FolderStore
 from vigil.rerun.journal import Journal
 from vigil.rerun.metrics import RerunMetrics
 from vigil.rerun.opening import open_launcher
@@ -84,6 +86,11 @@ def _predictor(folder: Path) -> Iterator[Metric]:
     metrics.watch_log(log)
     yield from list(registry.collect())
     log.close()
+    archive = DecisionArchive(folder, FolderStore(folder / "archive"))
+    registry = CollectorRegistry()
+    Metrics(REVISION, registry).watch_archive(archive)
+    yield from list(registry.collect())
+    archive.close()
 
 
 def _sites() -> Iterator[Metric]:

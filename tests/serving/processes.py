@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ class Served:
     role: str
     home: Path
     flags: dict[str, Any]
-    variables: dict[str, str] = field(default_factory=lambda: {"VIGIL_PUBLIC_KEY": str(PUBLIC_KEY)})
+    variables: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class Served:
         command = [sys.executable, "-m", f"vigil.serving.{self.role}"]
         command += [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
-        environment |= {"VIGIL_HOME": str(self.home), **self.variables}
+        environment |= {"VIGIL_HOME": str(self.home), "VIGIL_PUBLIC_KEY": str(PUBLIC_KEY), **self.variables}
         self.home.mkdir(parents=True, exist_ok=True)
         self._errors = self.home / f"{self.role}-{self.port}.err"
         with self._errors.open("wb") as errors:
@@ -97,10 +97,10 @@ class Served:
 
 
 @contextmanager
-def serve(role: str, home: Path, **flags: Any) -> Iterator[Served]:
+def serve(role: str, home: Path, variables: Mapping[str, str] = {}, **flags: Any) -> Iterator[Served]:
     if role == "predictor":
         flags = {"model_dir": RELEASE, **flags}
-    served = Served(role, home, {"drain_seconds": 0.2, "revision": "rev-7", "model_version": "7", **flags})
+    served = Served(role, home, {"drain_seconds": 0.2, "revision": "rev-7", "model_version": "7", **flags}, variables)
     try:
         yield served
     finally:

@@ -185,6 +185,23 @@ def test_a_full_disk_makes_the_predictor_unready_and_loses_nothing(tmp_path: Pat
     assert [found.record.event_id for found in read_decisions(log)] == ["before-0"]
 
 
+def test_decisions_go_to_the_archive_and_none_is_left_behind(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    with serve("predictor", tmp_path, {"VIGIL_DECISIONS": str(archive)}, log_file_seconds=0.2) as predictor:
+        predictor.wait_until()
+        predictor.predict(*instances(vectors(3), "early"))
+        limit = time.monotonic() + 30
+        while not list(archive.rglob("*.jsonl")):
+            assert time.monotonic() < limit, predictor.errors
+            time.sleep(0.02)
+        predictor.predict(*instances(vectors(2), "late"))
+        assert 'vigil_decision_archive_files_total{revision="rev-7"}' in predictor.http.get("/metrics").text
+        assert predictor.stop() == 0
+    assert list((tmp_path / "decisions").rglob("*.jsonl")) == []
+    found = sorted(found.record.event_id for found in read_decisions(archive))
+    assert found == ["early-0", "early-1", "early-2", "late-0", "late-1"]
+
+
 def test_a_port_in_use_is_told_with_a_cure(tmp_path: Path) -> None:
     with serve("predictor", tmp_path) as first:
         first.wait_until_listening()

@@ -1,6 +1,9 @@
 """The decision log: every decision as a line of JSON, from which it can be made again bit for bit.
 
-    decisions/2026-11-25/rev-1-4711-0001.jsonl      day (UTC), revision, process, number of the file
+    decisions/2026-11-25/rev-1-5f3a9c01-0001.jsonl      day (UTC), revision, process, number of the file
+
+The name of the process is random, since a container that starts again has the number that it had before. A file is
+locked while it is written: what nobody locks is finished, or its process is dead (`archive.py` moves such files away).
 
 A line is a DecisionRecord with its decision_id, revision, model and model_version. One thread writes; the queue before
 it is bounded, and nothing is dropped: `reserve` refuses a decision that would not find room, before it is made. While
@@ -15,10 +18,12 @@ import logging
 import os
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from math import inf
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +32,7 @@ from pydantic import ValidationError
 from vigil.clock import Clock, system_clock
 from vigil.decisions.record import DecisionRecord
 from vigil.errors import ContractError, Unavailable
+from vigil.files import lock
 
 FOLDER = "decisions"
 _PAUSE_SECONDS = 1.0
@@ -48,12 +54,13 @@ class LogCounts:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """Where the log lies, and how much may wait."""
+    """Where the log lies, how much may wait, and at which size and age a file ends."""
 
     folder: Path
     revision: str
     queue_rows: int = 200_000
     file_bytes: int = 256 << 20
+    file_seconds: float = inf
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,9 @@ class DecisionLog:
         self._closing = False
         self._failing = False
         self._file: IO[bytes] | None = None
+        self._process = uuid.uuid4().hex[:8]
         self._day: date | None = None
+        self._opened = 0.0
         self._number = 0
         self._size = 0
         settings.folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +143,9 @@ class DecisionLog:
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._waiting or self._closing)
+                if not self._wake.wait_for(lambda: self._waiting or self._closing, self._file_seconds_left()):
+                    self._finish()
+                    continue
                 self._wake.wait_for(lambda: self._closing, _LINGER_SECONDS)
                 if not self._waiting:
                     break
@@ -171,16 +182,24 @@ class DecisionLog:
         self._size += len(content)
         return True
 
+    def _file_seconds_left(self) -> float | None:
+        """Return how long the open file may still take lines; None without a file or a limit."""
+        if self._file is None or self._settings.file_seconds == inf:
+            return None
+        return max(self._opened + self._settings.file_seconds - time.monotonic(), 0.0)
+
     def _open(self, size: int) -> IO[bytes]:
         today = self._clock().date()
-        if self._file is None or today != self._day or (self._size and self._size + size > self._settings.file_bytes):
+        is_full = bool(self._size) and self._size + size > self._settings.file_bytes
+        if self._file is None or today != self._day or is_full or self._file_seconds_left() == 0:
             self._finish()
             folder = self._settings.folder / today.isoformat()
             folder.mkdir(parents=True, exist_ok=True)
             self._number += 1
-            name = f"{self._settings.revision}-{os.getpid()}-{self._number:04}.jsonl"
+            name = f"{self._settings.revision}-{self._process}-{self._number:04}.jsonl"
             self._file = (folder / name).open("xb", buffering=0)
-            self._day, self._size = today, 0
+            lock(self._file)
+            self._day, self._size, self._opened = today, 0, time.monotonic()
         return self._file
 
     def _finish(self) -> None:

@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from vigil.decisions.archive import DecisionArchive
 from vigil.decisions.log import DecisionLog
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -81,6 +82,10 @@ class Metrics:
         """Export what the decision log counts."""
         self.registry.register(_LogCollector(log, self._revision))
 
+    def watch_archive(self, archive: DecisionArchive) -> None:
+        """Export what the archive of decisions counts."""
+        self.registry.register(_ArchiveCollector(archive, self._revision))
+
 
 class _LogCollector(Collector):
     def __init__(self, log: DecisionLog, revision: str) -> None:
@@ -89,15 +94,40 @@ class _LogCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         counts = self._log.counts
-        for name, text, value in (
+        yield from _counters(
+            self._revision,
             ("vigil_decision_log_rows", "Decisions written to the log", counts.written),
             ("vigil_decision_log_failures", "Writes that failed and are tried again", counts.failures),
             ("vigil_decision_log_refused", "Decisions refused because the log was full", counts.refused),
             ("vigil_decision_log_lost", "Decisions that a shutdown could not write", counts.lost),
-        ):
-            family = CounterMetricFamily(name, text, labels=["revision"])
-            family.add_metric([self._revision], value)
-            yield family
-        waiting = GaugeMetricFamily("vigil_decision_log_waiting", "Decisions that wait", labels=["revision"])
-        waiting.add_metric([self._revision], self._log.waiting)
-        yield waiting
+        )
+        yield _gauge(self._revision, "vigil_decision_log_waiting", "Decisions that wait", self._log.waiting)
+
+
+class _ArchiveCollector(Collector):
+    def __init__(self, archive: DecisionArchive, revision: str) -> None:
+        self._archive = archive
+        self._revision = revision
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._archive.counts
+        yield from _counters(
+            self._revision,
+            ("vigil_decision_archive_files", "Files of the decision log moved to the archive", counts.moved),
+            ("vigil_decision_archive_failures", "Attempts that failed and are repeated", counts.failures),
+        )
+        text = "Finished files of the decision log that wait for the archive"
+        yield _gauge(self._revision, "vigil_decision_archive_waiting", text, counts.waiting)
+
+
+def _counters(revision: str, *families: tuple[str, str, int]) -> Iterator[Metric]:
+    for name, text, value in families:
+        family = CounterMetricFamily(name, text, labels=["revision"])
+        family.add_metric([revision], value)
+        yield family
+
+
+def _gauge(revision: str, name: str, text: str, value: int) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["revision"])
+    family.add_metric([revision], value)
+    return family

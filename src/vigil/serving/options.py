@@ -37,6 +37,7 @@ class ServerOptions:
     max_ahead_hours: float = 24.0
     log_queue_rows: int = 200_000
     log_file_bytes: int = 256 << 20
+    log_file_seconds: float = 20.0
     vectors: bool = False
     fleet: str = ""
     most_shards: int = 8
@@ -61,6 +62,7 @@ _HELP = {
     "max_ahead_hours": "transformer: how far an event may lie in the future; 0 for any time",
     "log_queue_rows": "predictor: decisions that may wait to be written",
     "log_file_bytes": "predictor: size at which the decision log begins a new file",
+    "log_file_seconds": "predictor: age at which it does so where VIGIL_DECISIONS names an archive for finished files",
     "fleet": "sites: serve all live shards of this fleet in the registry, instead of --model_dir",
     "most_shards": "sites: shards in memory at once; the one that was not asked for longest makes room",
     "refresh_seconds": "sites: how often to look for new versions of the fleet; 0 for never",
@@ -100,6 +102,7 @@ def _check(options: ServerOptions) -> None:
         "request_timeout_seconds",
         "batch_timeout_seconds",
         "threads",
+        "log_file_seconds",
         "most_shards",
     ):
         if getattr(options, name) <= 0:

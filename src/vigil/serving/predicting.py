@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from kserve import InferRequest, InferResponse
 
 from vigil.clock import Clock, system_clock
 from vigil.contracts.keys import ContentHash
+from vigil.decisions.archive import DecisionArchive
 from vigil.decisions.bundled import load_decider
 from vigil.decisions.columns import DecidedRows, decide_columns, decision_id
 from vigil.decisions.decider import Decider
@@ -22,6 +24,7 @@ from vigil.decisions.log import FOLDER, DecisionLog, LogSettings
 from vigil.errors import Unavailable
 from vigil.members.base import FeatureMatrix
 from vigil.registry.bundle import load_bundle
+from vigil.registry.store import open_store
 from vigil.serving.arrow import write_decisions
 from vigil.serving.http import Answer, Request
 from vigil.serving.lane import Lane
@@ -71,6 +74,7 @@ class Predictor(Served):
         self._lane = Lane("score", options.threads, options.max_concurrency)
         self._decider: Decider | None = None
         self._log: DecisionLog | None = None
+        self._archive: DecisionArchive | None = None
         self._inline_rows = 0
         self._names: tuple[str, ...] = ()
         self._tail = orjson.dumps({"version": 1, "model": options.model_name})[1:-1]
@@ -100,18 +104,15 @@ class Predictor(Served):
                 self.state.reason = "the storage of the bundle does not answer yet"
                 _logger.warning("bundle unavailable", extra={"cause": str(error), "uri": self.options.model_dir})
                 await asyncio.sleep(_RETRY_SECONDS)
-        folder = self._settings.home / FOLDER
-        limits = (self.options.log_queue_rows, self.options.log_file_bytes)
-        self._log = DecisionLog(LogSettings(folder, self.options.revision, *limits), self._clock)
-        self.metrics.watch_log(self._log)
+        await asyncio.to_thread(self._open_log)
         self.state.add_check(self._log_state)
         self.ready = True
         self.state.load()
 
     async def close(self) -> bool:
-        """Write the rest of the log."""
+        """Write the rest of the log, and archive it."""
         self._lane.close()
-        return self._log is None or await asyncio.to_thread(self._log.close) == 0
+        return await asyncio.to_thread(self._close_log)
 
     def more_routes(self) -> dict[str, Route]:
         """Return the schema and the internal route of the transformer."""
@@ -173,6 +174,23 @@ class Predictor(Served):
         seconds = round(time.perf_counter() - started, 3)
         _logger.info("bundle loaded", extra={"bundle": bundle.hash, "seconds": seconds, "inline": self._inline_rows})
         return decider
+
+    def _open_log(self) -> None:
+        options, archive = self.options, self._settings.decisions
+        age = options.log_file_seconds if archive else inf
+        settings = LogSettings(
+            self._settings.home / FOLDER, options.revision, options.log_queue_rows, options.log_file_bytes, age
+        )
+        self._log = DecisionLog(settings, self._clock)
+        self.metrics.watch_log(self._log)
+        if archive:
+            self._archive = DecisionArchive(settings.folder, open_store(archive))
+            self.metrics.watch_archive(self._archive)
+
+    def _close_log(self) -> bool:
+        lost = 0 if self._log is None else self._log.close()
+        left = 0 if self._archive is None else self._archive.close()
+        return lost == 0 and left == 0
 
     async def _log_state(self) -> str | None:
         return None if self.log.healthy else "the decision log cannot be written: free the disk below VIGIL_HOME"
