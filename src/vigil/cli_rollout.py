@@ -132,6 +132,8 @@ def watch(
             if record.status.over:
                 break
             time.sleep(every)
+    if not live.console.is_terminal:
+        live.console.line()  # in a terminal rich does so
     raise typer.Exit(record.status.phase is not Phase.SUCCEEDED)
 
 

@@ -1,89 +1,263 @@
-"""A step of the compiled pipeline in a pod of the pipeline image, as Kubeflow's executor starts it."""
+"""The steps of the compiled pipelines in pods of the pipeline image, as Kubeflow starts them: every one, from raw data to
+a version that serves, a batch that is scored, and a fleet of which one shard fails.
+"""
 
-import json
-import time
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
-from kubernetes.client import ApiClient, CoreV1Api
+from aiosmtpd.controller import Controller
+from google.cloud import storage
+from kubernetes.client import ApiClient
 
-from tests.cluster.names import CLAIM, PIPELINE_IMAGE
-from vigil.simulate import preset, simulate, write
-from vigil.usecase import load_use_case, shipped
+from tests.alerts.receivers import Mailbox, text_of
+from tests.cluster.installed import Document, apply, documents, fresh_namespace, install
+from tests.cluster.names import SERVING_IMAGE
+from tests.cluster.steps import ACCOUNT, Workplace, compiled, compiled_names, executors, started
+from tests.cluster.steps_driver import BUCKET, OUTPUT_FILE, as_driven, as_local
+from tests.manifests.build import MANIFESTS
+from tests.training.samples import use_case, write_raw
+from tests.training.sites.samples import FIRST, NEXT, Fleet, config, values, write_readings
+from vigil.contracts.keys import ModelName
+from vigil.deployment.cluster import Cluster
+from vigil.deployment.standing import read_standing
+from vigil.fleet.bundled import live_shard, shard_model
+from vigil.orchestration.filling import Purpose, Wanted, filled_arguments
+from vigil.orchestration.ir import load_pipeline
+from vigil.orchestration.runs import LocalRun, Outcome, StepState
+from vigil.registry.registry import Registry
+from vigil.registry.store import open_store
+from vigil.settings import Settings
+from vigil.training.register import read_registration
+from vigil.training.sites.collect import read_summary
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-OUTPUT = "/out/executor_output.json"
+pytestmark = pytest.mark.timeout(2_400)
+cluster = pytest.mark.cluster
+ROOT = Path(__file__).parents[2]
+RUNS, SERVING = "vigil-steps", "vigil-steps-serving"
+"""The namespaces of the steps, which is Kubeflow's elsewhere, and of what they deploy."""
+OBJECTS, PREFIX = "vigil", "steps"
+STORE = f"gs://{OBJECTS}/{PREFIX}"
+SHARDS, BROKEN = 2, "shard-01"
 
 
-def executor_input(parameters: dict[str, str], outputs: dict[str, str]) -> str:
-    """Return what the launcher of Kubeflow hands to a component."""
-    artifacts = {
-        name: {"artifacts": [{"name": name, "type": {"schemaTitle": kind}, "uri": f"/out/{name}", "metadata": {}}]}
-        for name, kind in outputs.items()
+@pytest.fixture(scope="module")
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture(scope="module")
+def post(node: str, mailbox: Mailbox) -> Iterator[str]:
+    """The address of a mail server that pods reach."""
+    with socket.socket() as free:
+        free.bind((node, 0))
+        port = free.getsockname()[1]
+    controller = Controller(mailbox, hostname=node, port=port)
+    controller.start()
+    yield f"{node}:{port}"
+    controller.stop()
+
+
+@pytest.fixture(scope="module")
+def workplace(client: ApiClient, emulator: str, post: str) -> Iterator[Workplace]:
+    """Two namespaces: one for the steps, and one with what they need and may deploy to."""
+    told = {
+        "VIGIL_STORE": STORE,
+        "VIGIL_TRACKING_URI": f"http://mlflow.{SERVING}:5000",
+        "VIGIL_REDIS_URL": f"redis://redis.{SERVING}:6379/0",
+        "VIGIL_DECISIONS": f"{STORE}/decisions",
+        "VIGIL_MAIL_SERVER": post,
+        "VIGIL_MAIL_TO": "ops@shop.test",
+        "STORAGE_EMULATOR_HOST": emulator,
     }
-    return json.dumps(
-        {
-            "inputs": {"parameterValues": parameters},
-            "outputs": {"artifacts": artifacts, "outputFile": OUTPUT},
-        }
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{RUNS}-", dir="/var/tmp") as folder,
+        fresh_namespace(client, SERVING),
+        fresh_namespace(client, RUNS),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("PYTHONPATH", str(ROOT))
+        Path(folder).chmod(0o755)
+        states = install(client, SERVING, ("redis", "mlflow"), told, {})
+        apply([*of_the_runs(told), right_to_deploy()])
+        yield Workplace(RUNS, Path(folder), {"STORAGE_EMULATOR_HOST": emulator})
+    shutil.rmtree(states)
+
+
+def of_the_runs(told: dict[str, str]) -> list[Document]:
+    """Return the settings and the account that steps find where they run."""
+    settings = [one for one in documents(RUNS, (), told, {}) if one["metadata"]["name"] == "vigil-settings"]
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": RUNS}}
+    return [*settings, account]
+
+
+def right_to_deploy() -> Document:
+    """Return the binding of the production overlay between the namespaces of the tests."""
+    (binding,) = yaml.safe_load_all((MANIFESTS / "overlays" / "production" / "access.yaml").read_text())
+    binding["metadata"]["namespace"] = SERVING
+    (subject,) = binding["subjects"]
+    subject["namespace"] = RUNS
+    return dict(binding)
+
+
+def run(workplace: Workplace, name: str, wanted: Wanted) -> LocalRun:
+    """Run a pipeline with what a run on Kubeflow is told."""
+    arguments = filled_arguments(load_pipeline(compiled(name)), wanted, Purpose.ONCE)
+    return workplace.run(name, arguments)
+
+
+@pytest.fixture(scope="module")
+def business(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the raw data of a small chain, and its use case."""
+    folder = tmp_path_factory.mktemp("business")
+    write_raw(folder / "raw")
+    (folder / "use_case.yaml").write_text(use_case().text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def retrained(workplace: Workplace, business: Path) -> LocalRun:
+    """A run that an event asked for; its candidate is the first version."""
+    store = open_store(STORE)
+    for path in (business / "raw").rglob("*.*"):
+        store.create(path.relative_to(business).as_posix(), path)
+    place = (f"namespace={SERVING}", f"serving_image={SERVING_IMAGE}", "profile=local")
+    wanted = Wanted(
+        use_case=str(business / "use_case.yaml"),
+        data=f"{STORE}/raw",
+        pairs=("event_id=drift-1", *place),
+        cause="drift of amount",
+        where="http://kubeflow.test/#/runs/details/7",
     )
+    return run(workplace, "retraining", wanted)
 
 
-def run_pod(api: CoreV1Api, namespace: str, name: str, container: dict[str, Any]) -> tuple[int, str, str]:
-    """Return exit code, what the executor wrote, and the log of a pod that runs to its end."""
-    mounts = [{"name": "data", "mountPath": "/data", "readOnly": True}, {"name": "out", "mountPath": "/out"}]
-    confined = {"runAsNonRoot": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    pod = {
-        "metadata": {"name": name},
-        "spec": {
-            "restartPolicy": "Never",
-            "containers": [
-                {
-                    "name": "main",
-                    "image": PIPELINE_IMAGE,
-                    "imagePullPolicy": "IfNotPresent",
-                    "volumeMounts": mounts,
-                    "securityContext": confined,
-                    "terminationMessagePath": OUTPUT,
-                    **container,
-                }
-            ],
-            "volumes": [
-                {"name": "data", "persistentVolumeClaim": {"claimName": CLAIM, "readOnly": True}},
-                {"name": "out", "emptyDir": {}},
-            ],
+@pytest.fixture(scope="module")
+def scored(workplace: Workplace, business: Path, retrained: LocalRun) -> LocalRun:
+    wanted = Wanted(use_case=str(business / "use_case.yaml"), data=f"{STORE}/raw", pairs=("version=1",))
+    return run(workplace, "batch_scoring", wanted)
+
+
+@pytest.fixture(scope="module")
+def fitted(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> LocalRun:
+    """A run for a fleet that has champions, of which one is damaged."""
+    home = tmp_path_factory.mktemp("fleet")
+    fleet = Fleet(home)
+    fleet.settings = Settings(home=home, store=STORE)
+    fleet.run(values()[:, :FIRST], config(shards=SHARDS))
+    damage(BROKEN)
+    readings = write_readings(home / "readings.parquet", values()[:, :NEXT])
+    open_store(STORE).create("readings.parquet", readings)
+    (home / "chain.yaml").write_text(config(shards=SHARDS).text)
+    return run(workplace, "site_models", Wanted(use_case=str(home / "chain.yaml"), data=f"{STORE}/readings.parquet"))
+
+
+def damage(shard: str) -> None:
+    """Change the arrays of a shard's bundle, which its hash then no longer fits."""
+    store = open_store(STORE)
+    live = live_shard(Registry(store), shard_model("chain", shard))
+    assert live is not None
+    bucket = storage.Client.create_anonymous_client().bucket(OBJECTS)
+    for path in store.paths(f"bundles/{live.bundle.removeprefix('sha256:')}"):
+        if path.endswith(".npz"):
+            bucket.blob(f"{PREFIX}/{path}").upload_from_string(store.read(path) + b"x")
+
+
+def told_of(mailbox: Mailbox, done: LocalRun) -> tuple[str, str]:
+    """Return the subject and the text of the one mail about the end of a run."""
+    (mail,) = [one for one in mailbox.mails if done.pipeline.name in one["Subject"]]
+    return str(mail["Subject"]), text_of(mail)
+
+
+@cluster
+def test_an_event_becomes_a_version_that_serves(retrained: LocalRun, client: ApiClient, mailbox: Mailbox) -> None:
+    assert retrained.outcome is Outcome.SUCCEEDED, retrained.failure
+    assert {one.state for one in retrained.steps} == {StepState.DONE}
+    registered = read_registration(retrained.step("register-model").outputs.artifacts["registered"].path)
+    assert registered.bundle_uri.startswith(f"{STORE}/bundles/")
+    assert registered.run is not None, "MLflow has no run"
+    live = Cluster(SERVING, client).service("retail-pos")
+    assert live is not None
+    standing = read_standing(live)
+    assert standing.is_ready
+    assert standing.url == retrained.step("deploy-candidate").outputs.parameters["Output"]
+    assert live["spec"]["predictor"]["annotations"]["vigil/bundle"] == registered.bundle
+    subject, text = told_of(mailbox, retrained)
+    assert "succeeded" in subject
+    assert "drift of amount" in text
+
+
+@cluster
+def test_the_version_scores_a_batch(scored: LocalRun, business: Path, mailbox: Mailbox) -> None:
+    assert scored.outcome is Outcome.SUCCEEDED, scored.failure
+    decisions = pq.read_table(scored.step("score-batch").outputs.artifacts["decisions"].path / "decisions.parquet")
+    assert decisions.num_rows == pq.read_metadata(business / "raw" / "events" / "transaction.parquet").num_rows
+    assert scored.step("notify").outputs.parameters["Output"] == "not_wanted"
+    assert not [one for one in mailbox.mails if scored.pipeline.name in one["Subject"]]
+
+
+@cluster
+def test_a_shard_that_fails_holds_back_no_other_and_the_mail_names_the_run(fitted: LocalRun, mailbox: Mailbox) -> None:
+    assert fitted.outcome is Outcome.FAILED
+    assert fitted.failure is not None
+    assert f"1 of {SHARDS} shards failed" in fitted.failure.message
+    assert BROKEN in fitted.failure.message
+    found = {
+        one.shard: one.outcome for one in read_summary(fitted.step("collect-shards").outputs.artifacts["fleet"].path)
+    }
+    assert found == {"shard-00": "live", BROKEN: "failed"}
+    registry = Registry(open_store(STORE))
+    production = {shard: registry.state(shard_model("chain", shard)).production for shard in found}
+    assert production == {"shard-00": "2", BROKEN: "1"}
+    assert "failed" in told_of(mailbox, fitted)[0]
+
+
+@cluster
+def test_no_executor_of_a_pipeline_was_forgotten(
+    workplace: Workplace, retrained: LocalRun, scored: LocalRun, fitted: LocalRun
+) -> None:
+    ran = workplace.ran()
+    for one in ran:
+        print(f"{one.pipeline:14} {one.executor:28} {one.seconds:6.1f} s, exit code {one.code}")
+    pipelines = {name: executors(name) for name in compiled_names()}
+    seen = {started(pipelines[one.pipeline][one.executor]) for one in ran}
+    every = [(name, label, container) for name, found in pipelines.items() for label, container in found.items()]
+    assert [(name, label) for name, label, container in every if started(container) not in seen] == []
+    assert {one.executor for one in ran if one.code} == {"exec-require-every-shard"}
+    functions = {container["args"][-1] for _, _, container in every}
+    assert functions == {path.stem for path in (ROOT / "components").glob("*.py")} - {"__init__", "base"}
+
+
+def test_a_step_is_told_what_the_driver_of_kubeflow_would_tell_it() -> None:
+    kind, root = {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}, Path("/runs")
+    status = {"state": "SUCCEEDED", "pipelineTaskName": "train", "pipelineJobResourceName": "r", "error": {"code": 0}}
+    events = {"name": "events", "type": kind, "uri": "/runs/a/events", "metadata": {"rows": 3.0, "share": 0.5}}
+    given = {
+        "inputs": {
+            "parameterValues": {"percent": 10, "names": ["a"], "status": status},
+            "artifacts": {"events": {"artifacts": [events]}},
+        },
+        "outputs": {
+            "parameters": {"Output": {"outputFile": "/runs/b/Output"}},
+            "artifacts": {"page": {"artifacts": [{**events, "name": "page", "uri": "/runs/b/page", "metadata": {}}]}},
+            "outputFile": "/runs/b/executor_output.json",
         },
     }
-    api.create_namespaced_pod(namespace, pod)
-    while True:
-        found = api.read_namespaced_pod(name, namespace)
-        if found.status.phase in ("Succeeded", "Failed"):
-            ended = found.status.container_statuses[0].state.terminated
-            return ended.exit_code, ended.message or "", api.read_namespaced_pod_log(name, namespace)
-        time.sleep(1)
-
-
-def test_a_step_runs_in_the_image_as_it_is_compiled(client: ApiClient, namespace: str, bundles: Path) -> None:
-    write(simulate(preset("quiet", {"days": 5, "chain": {"sites": 2}})), bundles / "raw")
-    for path in (bundles / "raw").rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    compiled = next(yaml.safe_load_all((shipped("compiled") / "training.yaml").read_text()))
-    container = compiled["deploymentSpec"]["executors"]["exec-validate-ingest"]["container"]
-    parameters = {
-        "use_case": load_use_case("card_fraud").text,
-        "raw_uri": "/data/raw",
-        "source": "canonical-transaction",
-        "data_version": "",
-        "code_version": "",
+    driven = as_driven(given, root)
+    assert driven["inputs"]["parameterValues"]["status"] == {**status, "state": "COMPLETE", "error": {}}
+    (taken,) = driven["inputs"]["artifacts"]["events"]["artifacts"]
+    assert taken == {**events, "uri": f"{BUCKET}/a/events"}
+    assert str(taken["metadata"]["rows"]) == "3"
+    assert driven["outputs"] == {
+        "parameters": {"Output": {"outputFile": "/tmp/kfp/outputs/Output"}},
+        "artifacts": {"page": {"artifacts": [{"type": kind, "uri": f"{BUCKET}/b/page"}]}},
+        "outputFile": OUTPUT_FILE,
     }
-    given = executor_input(parameters, {"events": "system.Dataset", "report": "system.HTML"})
-    args = [given if argument == "{{$}}" else argument for argument in container["args"]]
-    code, output, log = run_pod(
-        CoreV1Api(client), namespace, "validate-ingest", {"command": container["command"], "args": args}
-    )
-    assert code == 0, log
-    (events,) = json.loads(output)["artifacts"]["events"]["artifacts"]
-    assert events["metadata"]["kind"] == "events"
-    assert events["metadata"]["hash"].startswith("sha256:")
+    written = {"artifacts": {"page": {"artifacts": [{"name": "", "uri": f"{BUCKET}/b/page", "metadata": {"n": 1}}]}}}
+    (made,) = as_local(written, root)["artifacts"]["page"]["artifacts"]
+    assert made == {"name": "page", "uri": "/runs/b/page", "metadata": {"n": 1}}

@@ -55,7 +55,7 @@ _MARGIN = 0.06
 """Loss of average precision that the gate `production` lets a retrained model have: the frauds of the two weeks that it
 is measured on come from before the drift, and tell no smaller difference."""
 _BEAT = 0.5
-_A_BEAT = 20
+_A_BEAT = 40
 """Seconds between two looks, and deliveries in them."""
 _LAG_SECONDS = 30.0
 _RUN_SECONDS = 900.0
@@ -180,10 +180,12 @@ def _follow(scene: Scene, version: str, until: float) -> Record:
             if kept is not None and kept.record.spec.candidate.version == version:
                 show.update(detail(kept.record))
                 if kept.record.status.over:
-                    return kept.record
+                    break
             if scene.business.now < scene.day(until):
                 scene.business.trade(_A_BEAT)
             time.sleep(max(0.0, _BEAT - (time.monotonic() - began)))
+    scene.screen.end_live()
+    return kept.record
 
 
 def _expect(record: Record, phase: Phase) -> None:

@@ -45,6 +45,11 @@ class Screen:
         """Print a sentence as it is."""
         self.console.print(Text(text, style), soft_wrap=True, highlight=False)
 
+    def end_live(self) -> None:
+        """Begin a new line after a live view; rich does so in a terminal only."""
+        if not self.console.is_terminal:
+            self.console.line()
+
     @contextmanager
     def work(self, title: str) -> Iterator[Callable[[str, float], None]]:
         """Show that work goes on; what is yielded takes the name of a step and a share that is not shown."""
