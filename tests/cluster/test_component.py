@@ -1,5 +1,6 @@
-"""The steps of the compiled pipelines in pods of the pipeline image, as Kubeflow starts them: every one, from raw data to
-a version that serves, a batch that is scored, and a fleet of which one shard fails.
+"""Every step of the compiled pipelines in a pod of the pipeline image, as Kubeflow starts it.
+
+From raw data to a version that serves, to a batch that is scored, and to a fleet of which one shard fails.
 """
 
 import shutil
@@ -21,9 +22,7 @@ from tests.cluster.names import SERVING_IMAGE
 from tests.cluster.steps import ACCOUNT, Workplace, compiled, compiled_names, executors, started
 from tests.cluster.steps_driver import BUCKET, OUTPUT_FILE, as_driven, as_local
 from tests.manifests.build import MANIFESTS
-from tests.training.samples import use_case, write_raw
 from tests.training.sites.samples import FIRST, NEXT, Fleet, config, values, write_readings
-from vigil.contracts.keys import ModelName
 from vigil.deployment.cluster import Cluster
 from vigil.deployment.standing import read_standing
 from vigil.fleet.bundled import live_shard, shard_model
@@ -44,6 +43,16 @@ RUNS, SERVING = "vigil-steps", "vigil-steps-serving"
 OBJECTS, PREFIX = "vigil", "steps"
 STORE = f"gs://{OBJECTS}/{PREFIX}"
 SHARDS, BROKEN = 2, "shard-01"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment() -> Iterator[None]:
+    """The environment of the steps' local half: without the names of the images, which are no settings of Vigil."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("VIGIL_TEST_SERVING", raising=False)
+        patch.delenv("VIGIL_TEST_PIPELINE", raising=False)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +88,7 @@ def workplace(client: ApiClient, emulator: str, post: str) -> Iterator[Workplace
         tempfile.TemporaryDirectory(prefix=f"{RUNS}-", dir="/var/tmp") as folder,
         fresh_namespace(client, SERVING),
         fresh_namespace(client, RUNS),
-        pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setenv("PYTHONPATH", str(ROOT))
         Path(folder).chmod(0o755)
         states = install(client, SERVING, ("redis", "mlflow"), told, {})
         apply([*of_the_runs(told), right_to_deploy()])
@@ -114,6 +121,8 @@ def run(workplace: Workplace, name: str, wanted: Wanted) -> LocalRun:
 @pytest.fixture(scope="module")
 def business(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the raw data of a small chain, and its use case."""
+    from tests.training.samples import use_case, write_raw  # whose components read the settings at once
+
     folder = tmp_path_factory.mktemp("business")
     write_raw(folder / "raw")
     (folder / "use_case.yaml").write_text(use_case().text)
@@ -235,7 +244,12 @@ def test_no_executor_of_a_pipeline_was_forgotten(
 
 def test_a_step_is_told_what_the_driver_of_kubeflow_would_tell_it() -> None:
     kind, root = {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}, Path("/runs")
-    status = {"state": "SUCCEEDED", "pipelineTaskName": "train", "pipelineJobResourceName": "r", "error": {"code": 0}}
+    status = {
+        "state": "SUCCEEDED",
+        "pipeline_task_name": "train",
+        "pipeline_job_resource_name": "",
+        "error": {"code": 0},
+    }
     events = {"name": "events", "type": kind, "uri": "/runs/a/events", "metadata": {"rows": 3.0, "share": 0.5}}
     given = {
         "inputs": {
@@ -248,8 +262,9 @@ def test_a_step_is_told_what_the_driver_of_kubeflow_would_tell_it() -> None:
             "outputFile": "/runs/b/executor_output.json",
         },
     }
-    driven = as_driven(given, root)
-    assert driven["inputs"]["parameterValues"]["status"] == {**status, "state": "COMPLETE", "error": {}}
+    driven = as_driven(given, root, "run-7")
+    told = {"state": "COMPLETE", "pipelineTaskName": "train", "pipelineJobResourceName": "run-7", "error": {}}
+    assert driven["inputs"]["parameterValues"] == {"percent": 10, "names": ["a"], "status": told}
     (taken,) = driven["inputs"]["artifacts"]["events"]["artifacts"]
     assert taken == {**events, "uri": f"{BUCKET}/a/events"}
     assert str(taken["metadata"]["rows"]) == "3"
