@@ -1,6 +1,5 @@
 """What the detector service sees of a model on KServe, and what comes of it: nothing, or a rerun. One story."""
 
-import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -19,15 +18,9 @@ ROWS = 25
 """Events in a request."""
 
 
-SETTLING = 15.0
-"""Seconds after a promotion before the first request. Answers of more than 4 KB were seen cut off on a cluster; which
-proxy does it is not known, and the pause alone does not cure it."""
-
-
 def serve(place: Place, auc: float) -> None:
     """Let a version of its own serve everything, so that its watch begins anew."""
     place.deploy(place.version(auc))
-    time.sleep(SETTLING)
 
 
 def send(place: Place, ingress: str, events: Iterator[Transaction], rows: int) -> None:
