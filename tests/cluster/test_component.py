@@ -5,8 +5,10 @@ From raw data to a version that serves, to a batch that is scored, and to a flee
 
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,14 +23,17 @@ from tests.cluster.installed import Document, apply, documents, fresh_namespace,
 from tests.cluster.names import SERVING_IMAGE
 from tests.cluster.steps import ACCOUNT, Workplace, compiled, compiled_names, executors, started
 from tests.cluster.steps_driver import BUCKET, OUTPUT_FILE, as_driven, as_local
+from tests.cluster.traffic import Endpoint
 from tests.manifests.build import MANIFESTS
 from tests.training.sites.samples import FIRST, NEXT, Fleet, config, values, write_readings
+from vigil.contracts.events import Transaction
 from vigil.deployment.cluster import Cluster
 from vigil.deployment.standing import read_standing
 from vigil.fleet.bundled import live_shard, shard_model
 from vigil.orchestration.filling import Purpose, Wanted, filled_arguments
 from vigil.orchestration.ir import load_pipeline
 from vigil.orchestration.runs import LocalRun, Outcome, StepState
+from vigil.registry.bundle import load_bundle
 from vigil.registry.registry import Registry
 from vigil.registry.store import open_store
 from vigil.settings import Settings
@@ -42,6 +47,7 @@ RUNS, SERVING = "vigil-steps", "vigil-steps-serving"
 """The namespaces of the steps, which is Kubeflow's elsewhere, and of what they deploy."""
 OBJECTS, PREFIX = "vigil", "steps"
 STORE = f"gs://{OBJECTS}/{PREFIX}"
+SECRETS = "/etc/vigil/secrets"
 SHARDS, BROKEN = 2, "shard-01"
 
 
@@ -73,13 +79,24 @@ def post(node: str, mailbox: Mailbox) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def workplace(client: ApiClient, emulator: str, post: str) -> Iterator[Workplace]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the two keys, made as docs/install.md says."""
+    folder = tmp_path_factory.mktemp("keys")
+    for options in ("genpkey -algorithm ed25519 -out signing.pem", "pkey -in signing.pem -pubout -out public.pem"):
+        subprocess.run(["openssl", *options.split()], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workplace(client: ApiClient, emulator: str, post: str, keys: Path) -> Iterator[Workplace]:
     """Two namespaces: one for the steps, and one with what they need and may deploy to."""
     told = {
         "VIGIL_STORE": STORE,
         "VIGIL_TRACKING_URI": f"http://mlflow.{SERVING}:5000",
         "VIGIL_REDIS_URL": f"redis://redis.{SERVING}:6379/0",
         "VIGIL_DECISIONS": f"{STORE}/decisions",
+        "VIGIL_SIGNING_KEY": f"{SECRETS}/signing.pem",
+        "VIGIL_PUBLIC_KEY": f"{SECRETS}/public.pem",
         "VIGIL_MAIL_SERVER": post,
         "VIGIL_MAIL_TO": "ops@shop.test",
         "STORAGE_EMULATOR_HOST": emulator,
@@ -91,25 +108,35 @@ def workplace(client: ApiClient, emulator: str, post: str) -> Iterator[Workplace
     ):
         Path(folder).chmod(0o755)
         states = install(client, SERVING, ("redis", "mlflow"), told, {})
-        apply([*of_the_runs(told), right_to_deploy()])
+        apply([*of_the_runs(told, keys), *of_the_servers(keys)])
         yield Workplace(RUNS, Path(folder), {"STORAGE_EMULATOR_HOST": emulator})
     shutil.rmtree(states)
 
 
-def of_the_runs(told: dict[str, str]) -> list[Document]:
-    """Return the settings and the account that steps find where they run."""
+def of_the_runs(told: dict[str, str], keys: Path) -> list[Document]:
+    """Return what steps find where they run: settings, keys, and the account that they run as."""
     settings = [one for one in documents(RUNS, (), told, {}) if one["metadata"]["name"] == "vigil-settings"]
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": RUNS}}
-    return [*settings, account]
+    pair = {"stringData": {path.name: path.read_text() for path in keys.iterdir()}}
+    return [*settings, named("Secret", "vigil-secrets", RUNS) | pair, named("ServiceAccount", ACCOUNT, RUNS)]
 
 
-def right_to_deploy() -> Document:
-    """Return the binding of the production overlay between the namespaces of the tests."""
+def of_the_servers(keys: Path) -> list[Document]:
+    """Return what the servers' namespace needs besides: the public key, and the right of the steps to deploy."""
     (binding,) = yaml.safe_load_all((MANIFESTS / "overlays" / "production" / "access.yaml").read_text())
     binding["metadata"]["namespace"] = SERVING
     (subject,) = binding["subjects"]
     subject["namespace"] = RUNS
-    return dict(binding)
+    public = {"data": {"public.pem": (keys / "public.pem").read_text()}}
+    verifying = {"stringData": {"VIGIL_PUBLIC_KEY": f"{SECRETS}/public.pem"}}
+    return [
+        named("ConfigMap", "vigil-public-key", SERVING) | public,
+        named("Secret", "vigil-serving", SERVING) | verifying,
+        binding,
+    ]
+
+
+def named(kind: str, name: str, namespace: str) -> Document:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}}
 
 
 def run(workplace: Workplace, name: str, wanted: Wanted) -> LocalRun:
@@ -153,11 +180,11 @@ def scored(workplace: Workplace, business: Path, retrained: LocalRun) -> LocalRu
 
 
 @pytest.fixture(scope="module")
-def fitted(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> LocalRun:
+def fitted(workplace: Workplace, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalRun:
     """A run for a fleet that has champions, of which one is damaged."""
     home = tmp_path_factory.mktemp("fleet")
     fleet = Fleet(home)
-    fleet.settings = Settings(home=home, store=STORE)
+    fleet.settings = Settings(home=home, store=STORE, signing_key=keys / "signing.pem")
     fleet.run(values()[:, :FIRST], config(shards=SHARDS))
     damage(BROKEN)
     readings = write_readings(home / "readings.parquet", values()[:, :NEXT])
@@ -184,21 +211,33 @@ def told_of(mailbox: Mailbox, done: LocalRun) -> tuple[str, str]:
 
 
 @cluster
-def test_an_event_becomes_a_version_that_serves(retrained: LocalRun, client: ApiClient, mailbox: Mailbox) -> None:
+def test_an_event_becomes_a_signed_version(retrained: LocalRun, keys: Path, mailbox: Mailbox) -> None:
     assert retrained.outcome is Outcome.SUCCEEDED, retrained.failure
     assert {one.state for one in retrained.steps} == {StepState.DONE}
     registered = read_registration(retrained.step("register-model").outputs.artifacts["registered"].path)
-    assert registered.bundle_uri.startswith(f"{STORE}/bundles/")
+    assert load_bundle(registered.bundle_uri, public_key=keys / "public.pem").hash == registered.bundle
     assert registered.run is not None, "MLflow has no run"
+    subject, text = told_of(mailbox, retrained)
+    assert "succeeded" in subject
+    assert "drift of amount" in text
+
+
+@cluster
+def test_the_version_serves_where_the_run_was_told_to_deploy_it(
+    retrained: LocalRun, client: ApiClient, ingress: str
+) -> None:
     live = Cluster(SERVING, client).service("retail-pos")
     assert live is not None
     standing = read_standing(live)
     assert standing.is_ready
     assert standing.url == retrained.step("deploy-candidate").outputs.parameters["Output"]
-    assert live["spec"]["predictor"]["annotations"]["vigil/bundle"] == registered.bundle
-    subject, text = told_of(mailbox, retrained)
-    assert "succeeded" in subject
-    assert "drift of amount" in text
+    event = Transaction(event_id="e1", event_time=datetime.now(UTC), amount=20.0, customer_id="c1")
+    with Endpoint(ingress, standing.url) as endpoint:
+        asked = {"instances": [event.model_dump(mode="json", exclude_none=True)]}
+        status, answer = endpoint.ask("POST", "/v1/models/retail_pos:predict", asked)
+    assert status == 200, answer
+    (decision,) = answer["predictions"]
+    assert (decision["event_id"], decision["model_version"]) == ("e1", "1")
 
 
 @cluster
