@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import aiohttp
@@ -81,6 +81,23 @@ async def to_its_end(work: Coroutine[None, None, Any]) -> None:
     except asyncio.CancelledError:
         await running
         raise
+
+
+def told_of_its_end(task: asyncio.Task[None], what: str) -> asyncio.Task[None]:
+    """Return background work that should never end; if it does, `what` and the error are logged."""
+
+    def tell(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            _log.error("background work has ended", extra={"what": what}, exc_info=error)
+
+    task.add_done_callback(tell)
+    return task
+
+
+def liveness(tasks: Iterable[asyncio.Task[None]]) -> web.Response:
+    """Return the answer to a probe of liveness: 500 once any of the background work has ended."""
+    alive = not any(task.done() for task in tasks)
+    return web.json_response({"status": "up" if alive else "down"}, status=200 if alive else 500)
 
 
 async def deliver(session: aiohttp.ClientSession, sink: str, event: CloudEvent) -> str:

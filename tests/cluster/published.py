@@ -9,14 +9,20 @@ _UNITS = {
     "rollback_seconds": "s",
     "decisions_lost": "decisions",
     "parity_rows_differing": "rows",
+    "services_recovery_seconds": "s",
+    "redis_recovery_seconds": "s",
+    "ingress_recovery_seconds": "s",
 }
-_AIMS = {
+_AIMS: dict[str, float | None] = {
     "failed_requests_pod_kill": 0.0,
     "canary_split_error_points": 5.0,
     "pairs_mixed": 0.0,
     "rollback_seconds": 30.0,
     "decisions_lost": 0.0,
     "parity_rows_differing": 0.0,
+    "services_recovery_seconds": None,
+    "redis_recovery_seconds": None,
+    "ingress_recovery_seconds": None,
 }
 
 

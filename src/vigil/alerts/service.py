@@ -29,7 +29,7 @@ from vigil.contracts.cloud_events import read_event
 from vigil.decisions.policy import Severity
 from vigil.errors import ContractError, VigilError
 from vigil.settings import Settings
-from vigil.web import answers_errors, exposition, listed_limit, refusal, to_its_end
+from vigil.web import answers_errors, exposition, listed_limit, liveness, refusal, to_its_end, told_of_its_end
 
 _MOST_BYTES = 16 << 20
 
@@ -82,6 +82,7 @@ class Service:
         self._registry = CollectorRegistry()
         self._registry.register(AlertMetrics(self.desk.journal, self.clock))
         self._works = False
+        self._tasks: list[asyncio.Task[None]] = []
 
     def app(self) -> web.Application:
         """Return the application; its background work begins and ends with it."""
@@ -164,7 +165,7 @@ class Service:
         return web.json_response(found.model_dump(mode="json"))
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "up"})
+        return liveness(self._tasks)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         live = await asyncio.to_thread(self._incidents, False)
@@ -175,7 +176,8 @@ class Service:
 
     async def _background(self, _: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession() as session:
-            task = asyncio.create_task(self._forever(session))
+            task = told_of_its_end(asyncio.create_task(self._forever(session)), "the alert desk")
+            self._tasks = [task]
             yield
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

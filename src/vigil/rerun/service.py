@@ -20,7 +20,7 @@ from vigil.rerun.metrics import RerunMetrics
 from vigil.rerun.records import COME_AGAIN, Asked, Decision, Rerun, asked_by
 from vigil.rerun.sending import send_due
 from vigil.rerun.worker import Desk, Taken, Worker
-from vigil.web import answers_errors, exposition, listed_limit, refusal, to_its_end
+from vigil.web import answers_errors, exposition, listed_limit, liveness, refusal, to_its_end, told_of_its_end
 
 _MOST_BYTES = 1 << 20
 
@@ -74,8 +74,7 @@ class Service:
         return _record(found)
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        alive = not any(task.done() for task in self._tasks)
-        return web.json_response({"status": "up" if alive else "down"}, status=200 if alive else 500)
+        return liveness(self._tasks)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         open_ones = await asyncio.to_thread(self.desk.journal.open_ones)
@@ -86,9 +85,10 @@ class Service:
 
     async def _background(self, _: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession() as session:
-            self._tasks = [asyncio.create_task(_forever(work)) for work in (self._work, self._send(session))]
-            for task in self._tasks:
-                task.add_done_callback(_tell_end)
+            self._tasks = [
+                told_of_its_end(asyncio.create_task(_forever(work)), "the rerun sink")
+                for work in (self._work, self._send(session))
+            ]
             yield
             for task in self._tasks:
                 task.cancel()
@@ -128,12 +128,6 @@ async def _forever(work: Callable[[], Awaitable[None]]) -> None:
         except VigilError as error:
             _log.error("the rerun sink has to wait", extra={"cause": str(error)})
             await asyncio.sleep(1)
-
-
-def _tell_end(task: asyncio.Task[None]) -> None:
-    """Log what ended work that never should; the probe of liveness tells it from then on."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("the rerun sink has ended its work", exc_info=error)
 
 
 def _answer(taken: Taken) -> web.Response:
