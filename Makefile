@@ -61,7 +61,7 @@ cluster-test: setup ## Bring up a cluster, build the images, run the tests that 
 	  trap '$(CLUSTER)/down' EXIT; \
 	  export KUBECONFIG=$${KUBECONFIG:-$${XDG_CACHE_HOME:-$$HOME/.cache}/vigil-cluster/kubeconfig}; \
 	  $(CLUSTER)/up && $(MAKE) --no-print-directory image && \
-	  VIGIL_TEST_SERVING=$(SERVING_IMAGE) VIGIL_TEST_PIPELINE=$(PIPELINE_IMAGE) \
+	  TEST_SERVING_IMAGE=$(SERVING_IMAGE) TEST_PIPELINE_IMAGE=$(PIPELINE_IMAGE) \
 	    $(BIN)/pytest -m cluster -n 0 tests/cluster; \
 	fi
 

@@ -14,7 +14,6 @@ def notify(status: dsl.PipelineTaskFinalStatus, cause: str, where: str, on_succe
     end = RunEnd(
         state=status.state,
         run=status.pipeline_job_resource_name,
-        pipeline=status.pipeline_task_name,
         cause=cause,
         error=status.error_message or "",
         where=where,

@@ -5,7 +5,7 @@ from kfp import dsl, kubernetes
 RETRIES = 2
 BACKOFF = "300s"
 SETTINGS = "vigil-settings"
-"""ConfigMap with a key for each VIGIL_ variable; what it lacks has its default."""
+"""ConfigMap with a key for each variable; what it lacks has its default."""
 
 SECRETS = "vigil-secrets"
 SECRETS_FOLDER = "/etc/vigil/secrets"
@@ -25,6 +25,7 @@ VARIABLES = (
     "VIGIL_MAIL_PASSWORD_FILE",
     "VIGIL_LOG_LEVEL",
     "VIGIL_LOG_JSON",
+    "STORAGE_EMULATOR_HOST",  # where gs:// is an emulator
 )
 
 

@@ -87,7 +87,9 @@ def storage_from(client: ApiClient, address: str) -> Iterator[None]:
         for one in found:
             before = {"env": None, **one["spec"]["container"]}
             with suppress(ApiException):  # someone else's may be gone
-                api.patch_cluster_custom_object(*plural, one["metadata"]["name"], {"spec": {"container": before}})
+                now = api.get_cluster_custom_object(*plural, one["metadata"]["name"])
+                if now["spec"]["container"].get("env") == told["env"]:  # and may have been told otherwise since
+                    api.patch_cluster_custom_object(*plural, one["metadata"]["name"], {"spec": {"container": before}})
 
 
 def _initializer(client: ApiClient) -> str:

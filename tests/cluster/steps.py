@@ -63,8 +63,6 @@ class Workplace:
 
     namespace: str
     root: Path
-    environment: Mapping[str, str]
-    """What the cluster of the tests needs besides."""
 
     def run(self, name: str, arguments: Mapping[str, Any]) -> LocalRun:
         """Run a compiled pipeline of the checkout to its end."""
@@ -92,14 +90,13 @@ class Workplace:
         if unknown := set(limits) - _TRANSLATED:
             raise ValueError(f"nobody has said here what Kubeflow makes of {', '.join(sorted(unknown))}")
         secrets = limits.get("secretAsVolume", [])
-        own = [{"name": name, "value": value} for name, value in self.environment.items()]
         main = {
             "name": "main",
             "image": PIPELINE_IMAGE,
             "imagePullPolicy": "IfNotPresent",
             "command": container["command"],
             "args": container["args"],
-            "env": _variables(limits) + own,
+            "env": _variables(limits),
             "resources": _resources(container["resources"]),
             "securityContext": _CONFINED,
             "volumeMounts": [{"name": one["secretName"], "mountPath": one["mountPath"]} for one in secrets],

@@ -53,10 +53,8 @@ SHARDS, BROKEN = 2, "shard-01"
 
 @pytest.fixture(scope="module", autouse=True)
 def environment() -> Iterator[None]:
-    """The environment of the steps' local half: without the names of the images, which are no settings of Vigil."""
+    """The environment of the steps' local half."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("VIGIL_TEST_SERVING", raising=False)
-        patch.delenv("VIGIL_TEST_PIPELINE", raising=False)
         patch.setenv("PYTHONPATH", str(ROOT))
         yield
 
@@ -109,7 +107,7 @@ def workplace(client: ApiClient, emulator: str, post: str, keys: Path) -> Iterat
         Path(folder).chmod(0o755)
         states = install(client, SERVING, ("redis", "mlflow"), told, {})
         apply([*of_the_runs(told, keys), *of_the_servers(keys)])
-        yield Workplace(RUNS, Path(folder), {"STORAGE_EMULATOR_HOST": emulator})
+        yield Workplace(RUNS, Path(folder))
     shutil.rmtree(states)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kubernetes.client import ApiClient, CoreV1Api
+from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi
 from kubernetes.client.exceptions import ApiException
 
 from tests.cluster.installed import apply, remove, volume, wait_ready
@@ -23,6 +23,7 @@ from tests.manifests.pages import Command, commands
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_200)]
 
 HERE = [command for command in commands() if command.on_cluster]
+STORAGE = ("serving.kserve.io", "v1alpha1", "clusterstoragecontainers", "default")
 LOCAL = build(MANIFESTS / "overlays/local")
 
 
@@ -40,12 +41,12 @@ def folder(client: ApiClient) -> Iterator[Path]:
         subprocess.run(command.pipeline[0], cwd=states, check=True, capture_output=True, timeout=60)
     claims = named(LOCAL, "PersistentVolumeClaim")
     apply([volume("vigil", claim, states / claim) for claim in claims])
+    api_of_kserve = CustomObjectsApi(client)
+    before = api_of_kserve.get_cluster_custom_object(*STORAGE)["spec"]["container"]
     yield states
     for name in ("vigil", "kubeflow"):
         remove(api, name)
-    forget = '[{"op": "remove", "path": "/spec/container/env"}]'
-    command = ["kubectl", "patch", "clusterstoragecontainer", "default", "--type", "json", "-p", forget]
-    subprocess.run(command, check=False, capture_output=True, timeout=60)
+    api_of_kserve.patch_cluster_custom_object(*STORAGE, {"spec": {"container": {"env": None, **before}}})
     shutil.rmtree(states)
 
 

@@ -20,7 +20,6 @@ from vigil.settings import Settings
 FAILED = RunEnd(
     state="FAILED",
     run="training-2026-11-25",
-    pipeline="training",
     cause="drift of card_fraud",
     error="gate recall: 0.41 is below 0.50",
     where="http://kubeflow.test/#/runs/details/7",
@@ -83,7 +82,7 @@ class Pauses(list[float]):
 def test_a_failed_run_is_mailed_with_cause_error_and_where_to_look(server: str, mailbox: Mailbox) -> None:
     assert notify_run(FAILED, settings=settings(server)) is Told.MAILED
     (mail,) = mailbox.mails
-    assert mail["Subject"] == "[vigil] training failed: training-2026-11-25"
+    assert mail["Subject"] == "[vigil] run failed: training-2026-11-25"
     assert mail["From"] == "vigil@shop.test"
     assert mail["X-RcptTo"] == "ops@shop.test, ana@shop.test"
     assert mail["Auto-Submitted"] == "auto-generated"
@@ -176,10 +175,10 @@ def test_a_server_without_starttls_is_refused_when_it_is_asked_for(server: str, 
 
 
 def test_names_of_a_run_cannot_add_headers(server: str, mailbox: Mailbox) -> None:
-    end = RunEnd(state="FAILED", run="x\nBcc: eve@evil.test", pipeline="p\r\nX: y")
+    end = RunEnd(state="FAILED", run="x\nBcc: eve@evil.test\r\nX: y")
     assert notify_run(end, settings=settings(server)) is Told.MAILED
     assert mailbox.mails[0]["Bcc"] is None
-    assert mailbox.mails[0]["Subject"] == "[vigil] p X: y failed: x Bcc: eve@evil.test"
+    assert mailbox.mails[0]["Subject"] == "[vigil] run failed: x Bcc: eve@evil.test X: y"
 
 
 @pytest.mark.parametrize("address", ["mail.test:smtp", "a:b:c"])

@@ -28,11 +28,13 @@ class Told(StrEnum):
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended: the fields of kfp's PipelineTaskFinalStatus as plain values, and what the run knew itself."""
+    """How a run ended: fields of kfp's PipelineTaskFinalStatus as plain values, and what the run knew itself.
+
+    The name of the run holds that of its pipeline; what kfp calls the pipeline's task is `exit-handler-1`.
+    """
 
     state: str
     run: str
-    pipeline: str = ""
     cause: str = ""
     error: str = ""
     where: str = ""
@@ -76,14 +78,13 @@ def notify_run(
 def _message(end: RunEnd, settings: Settings) -> EmailMessage:
     message = EmailMessage()
     verb = "failed" if end.failed else "succeeded"
-    message["Subject"] = f"[vigil] {one_line(end.pipeline or 'run')} {verb}: {one_line(end.run)}"
+    message["Subject"] = f"[vigil] run {verb}: {one_line(end.run)}"
     message["From"] = settings.mail_from
     message["To"] = settings.mail_to
     # RFC 3834: out-of-office machines must not answer.
     message["Auto-Submitted"] = "auto-generated"
     facts = {
         "Run": end.run,
-        "Pipeline": end.pipeline,
         "State": end.state,
         "Started because of": end.cause,
         "Error": end.error[:_TOO_MUCH],
