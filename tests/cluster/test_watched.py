@@ -3,6 +3,7 @@
 import json
 import re
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import pytest
 from kubernetes.client import ApiClient, CoreV1Api
 
 from tests.cluster.installed import apply, documents, until, volume, wait_ready
+from tests.cluster.load import population
 from tests.cluster.place import Place
-from tests.cluster.traffic import Endpoint, make_events
+from tests.cluster.traffic import MODEL, Endpoint
 from tests.manifests.build import MANIFESTS, Document, build
 from tests.manifests.test_metrics import OF_PROMETHEUS, SERIES, alerts, queries
 
@@ -69,7 +71,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(client: ApiClient, place: Place, ingress: str) -> Iterator[Prometheus]:
-    """Prometheus beside the services and a served model, after some traffic and an incident."""
+    """Prometheus beside the services and a served model, after traffic and an incident, while a rollout goes on."""
     name = place.namespace
     desk = [one for one in documents(name, ["alerts"], {}, {}) if one["metadata"]["name"].startswith("alerts")]
     watching = [one for one in build(MANIFESTS / "monitoring") if one["kind"] != "NetworkPolicy"]
@@ -79,12 +81,17 @@ def prometheus(client: ApiClient, place: Place, ingress: str) -> Iterator[Promet
     for part in ("alerts", "prometheus"):
         wait_ready(client, name, part)
     report(client, name)
+    place.start(place.version(0.92), {"steps": [5, 100], "bake_seconds": 3_600}, "to be looked at")
+    until(lambda: place.record().status.in_force is not None, "the candidate")
     deadline = time.monotonic() + SCRAPED_SECONDS
     with Endpoint(ingress, place.deployed.url) as endpoint:
-        while time.monotonic() < deadline:
-            for event in make_events(5, 11, f"watched-{time.monotonic_ns()}"):
-                endpoint.predict([event])
+        for event in population(41, "watched"):
+            endpoint.predict([event])
+            if time.monotonic() > deadline:
+                break
     yield Prometheus(client, name)
+    place.vigil("abort", MODEL, "--reason", "it was looked at")
+    until(lambda: place.record().status.over, "the end of the rollout")
 
 
 def report(client: ApiClient, namespace: str) -> None:
@@ -92,8 +99,16 @@ def report(client: ApiClient, namespace: str) -> None:
     address = CoreV1Api(client).read_namespaced_service("alerts", namespace).spec.cluster_ip
     body = {"actor": "person:ada", "reason": "the tills stand still", "severity": "critical", "site": "S0001"}
     request = urllib.request.Request(f"http://{address}:8091/v1/reports", json.dumps(body).encode(), method="POST")
-    with urllib.request.urlopen(request, timeout=30) as response:
-        assert response.status == 201
+
+    def is_taken() -> bool:
+        """Return whether the desk has it: the node may not yet know where a pod is that is ready."""
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return bool(response.status == 201)
+        except urllib.error.URLError:
+            return False
+
+    until(is_taken, "the answer of the desk", 60)
 
 
 def test_every_target_answers(prometheus: Prometheus) -> None:
