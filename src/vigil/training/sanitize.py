@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vigil.contracts.artifacts import Manifest, seal
@@ -15,8 +16,14 @@ from vigil.members.base import FRAUD, FeatureMatrix, Member, TrainingRows
 from vigil.members.catalog import fit_member, parse_settings
 from vigil.members.files import read_arrays, write_arrays
 from vigil.members.fitting.sanitation.canaries import choose_canaries
-from vigil.members.fitting.sanitation.incidents import IncidentWindow, find_incident_rows, read_incident_windows
+from vigil.members.fitting.sanitation.incidents import (
+    Entities,
+    IncidentWindow,
+    find_incident_rows,
+    read_incident_windows,
+)
 from vigil.members.fitting.sanitation.sanitize import Sanitized, sanitize
+from vigil.members.fitting.sanitation.settings import SanitationSettings
 from vigil.training.features import KIND as FEATURES_KIND
 from vigil.training.folders import INCIDENTS, events_hash, fresh, verified
 from vigil.training.rows import FeatureRows, Ints, Parts, divide, read_rows
@@ -24,6 +31,7 @@ from vigil.usecase import UseCase
 
 KIND = "training_rows"
 _ROWS, _CANARIES, _EXCLUDED, _REPORT = "rows.npz", "canaries.npz", "excluded", "report.json"
+_CALIBRATION = "calibration.parquet"
 NORMAL_MEMBERS = ("isolation_forest", "autoencoder")
 """The members that learn what is normal; they see the rows that pass the screens, the boosted trees see all."""
 
@@ -59,10 +67,13 @@ def sanitize_training_data(use_case: UseCase, events: Path, features: Path, outp
     fresh(output)
     found.write(output / _EXCLUDED, None)
     (output / _EXCLUDED / "manifest.json").unlink()  # the outer folder is sealed as a whole
-    chosen = {"normal": parts.train[found.kept], "calibration": _calibration(rows, parts, windows)}
+    calibration, screened = _calibration(rows, parts, windows)
+    if screened is not None:
+        pq.write_table(screened.excluded, output / _EXCLUDED / _CALIBRATION, compression="zstd")
+    chosen = {"normal": parts.train[found.kept], "calibration": calibration}
     (output / _ROWS).write_bytes(write_arrays(chosen))
     _write_canaries(use_case, train, found, output)
-    report = {**found.report(None), "parts": dict(parts.facts())}
+    report = {**found.report(None), "parts": dict(parts.facts()), "calibration": _facts(screened)}
     (output / _REPORT).write_bytes(canonical_json(report) + b"\n")
     counts = {"normal": int(found.kept.sum()), "excluded": found.excluded.num_rows, **parts.facts()}
     parents = {"features": verified(features, FEATURES_KIND).content_hash, "events": events_hash(events)}
@@ -82,28 +93,64 @@ def _windows(use_case: UseCase, events: Path, fitted_at: int) -> list[IncidentWi
     return [window for window in found if window.start < fitted_at]
 
 
-def _calibration(rows: FeatureRows, parts: Parts, windows: list[IncidentWindow]) -> Ints:
-    """Return the calibration rows that lie outside of known incidents: what they hold is not usual."""
+def _calibration(rows: FeatureRows, parts: Parts, windows: list[IncidentWindow]) -> tuple[Ints, Sanitized | None]:
+    """Return the calibration rows outside of known incidents and without poison: what they hold is not usual."""
+    chosen = _outside_incidents(rows, parts.calibration, windows)
+    if rows.use_case.sanitation.poison is None or not len(chosen):
+        return chosen, None
+    lesson = rows.training(chosen, parts.labels).prepared(_seen(rows.use_case))
+    entities = {name: ids[chosen] for name, ids in rows.entities().items()}
+    kept, found = screen_calibration(lesson, rows.use_case.sanitation, entities)
+    return chosen[kept], found
+
+
+def screen_calibration(
+    lesson: TrainingRows, settings: SanitationSettings, entities: Entities
+) -> tuple[NDArray[np.bool_], Sanitized]:
+    """Return which rows may calibrate, and what was found: copies, clusters and bursts do not say what is usual.
+
+    Known frauds stay, as do outliers and rows that look like frauds: the tail of the scores is what is calibrated. A
+    screen that fails leaves nothing out.
+    """
+    screens = settings.model_copy(update={"incident_windows": None, "outliers": None, "likeness": None})
+    found = sanitize(lesson, [], screens, entities)
+    return found.kept | (lesson.labels == FRAUD) | (not found.passed), found
+
+
+def _outside_incidents(rows: FeatureRows, chosen: Ints, windows: list[IncidentWindow]) -> Ints:
     screen = rows.use_case.sanitation.incident_windows
     if screen is None or not windows:
-        return parts.calibration
-    entities = {name: ids[parts.calibration] for name, ids in rows.entities().items()}
-    inside = find_incident_rows(rows.times[parts.calibration], entities, windows, screen).rows
-    return np.delete(parts.calibration, inside)
+        return chosen
+    entities = {name: ids[chosen] for name, ids in rows.entities().items()}
+    return np.delete(chosen, find_incident_rows(rows.times[chosen], entities, windows, screen).rows)
+
+
+def _facts(calibration: Sanitized | None) -> dict[str, Any]:
+    """Return what the report says of the calibration rows: left out by rule if no screen failed, or why none was."""
+    if calibration is None:
+        return {}
+    counts = {rule: count for rule, count in calibration.counts.items() if rule != "known_fraud"}
+    return {"excluded_by_rule": counts if calibration.passed else {}, "failures": list(calibration.failures)}
 
 
 def _write_canaries(use_case: UseCase, train: TrainingRows, found: Sanitized, output: Path) -> None:
-    """Write the most blatant of the known frauds, as a plain z-score fitted on the kept rows sees them, if any."""
+    """Write the most blatant of the known frauds, if any; if there is none, the gate says that nothing is proved."""
+    canaries = blatant_frauds(use_case, train, found)
+    if canaries is not None:
+        (output / _CANARIES).write_bytes(pack_canaries(canaries))
+
+
+def blatant_frauds(use_case: UseCase, train: TrainingRows, found: Sanitized) -> FeatureMatrix | None:
+    """Return the most blatant of the known frauds, as a plain z-score fitted on the kept rows sees them, if any."""
     names = use_case.members.settings("isolation_forest").features
     trusted = fit_member(parse_settings({"kind": "z_score", "features": names}), train.take(found.kept))
     if not isinstance(trusted, Member) or not (train.labels == FRAUD).any():
-        return
+        return None
     threshold = _most_blatant(trusted, train, found, use_case.checks.canaries)
     try:
-        canaries = choose_canaries(train, trusted.score, threshold, use_case.checks.canaries, use_case.sanitation.seed)
+        return choose_canaries(train, trusted.score, threshold, use_case.checks.canaries, use_case.sanitation.seed)
     except ContractError:
-        return  # no fraud is blatant: the gate says that nothing is proved
-    (output / _CANARIES).write_bytes(pack_canaries(canaries))
+        return None
 
 
 def _most_blatant(trusted: Member, train: TrainingRows, found: Sanitized, count: int) -> float:

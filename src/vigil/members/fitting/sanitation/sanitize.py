@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from vigil.members.fitting.sanitation.canaries import CanaryVerdict
 from vigil.members.fitting.sanitation.excluded import excluded_table
 from vigil.members.fitting.sanitation.finding import Finding, one_text
 from vigil.members.fitting.sanitation.incidents import Entities, IncidentWindow, find_incident_rows
+from vigil.members.fitting.sanitation.likeness import find_like_frauds, fraud_lift
 from vigil.members.fitting.sanitation.outliers import find_outliers
 from vigil.members.fitting.sanitation.outlyingness import survey
 from vigil.members.fitting.sanitation.poison import find_poison
 from vigil.members.fitting.sanitation.reference import find_crowded
 from vigil.members.fitting.sanitation.settings import (
+    LikenessScreen,
     OutlierScreen,
     PoisonScreen,
     ReferenceScreen,
@@ -32,6 +34,7 @@ from vigil.members.fitting.sanitation.settings import (
 
 KIND = "sanitation"
 INCIDENT_WINDOWS, OUTLIERS, POISON, REFERENCE = "incident_windows", "outliers", "poison", "reference"
+LIKENESS = "likeness"
 """The screens, by the names that the gate asks for."""
 
 
@@ -46,6 +49,8 @@ class Sanitized:
     """Those that ran and stayed within the share that they may leave out."""
     failures: tuple[str, ...]
     settings: ContentHash
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Screens that could not be run on these rows and are no failure: why not, by name."""
 
     @property
     def passed(self) -> bool:
@@ -88,6 +93,7 @@ class Sanitized:
             **self.evidence(canaries),
             "excluded_by_rule": self.counts,
             "failures": list(self.failures),
+            "skipped": dict(self.skipped),
             "settings": self.settings,
         }
 
@@ -112,14 +118,15 @@ def sanitize(
     that name an entity need it, and bursts of single entities are found in it. `reference` are trusted rows of an
     earlier time without known frauds, such as the training rows of the model in production.
     """
-    given = _Beside(entities or {}, reference)
-    _check_entities(given.entities, len(rows))
+    _check_entities(entities or {}, len(rows))
     findings = [one_text("known_fraud", rows.labels == FRAUD, "labelled as fraud")]
     screens, failures = [], []
     if settings.incident_windows is not None:
-        findings.append(find_incident_rows(rows.times, given.entities, incidents, settings.incident_windows))
+        findings.append(find_incident_rows(rows.times, entities or {}, incidents, settings.incident_windows))
         screens.append(INCIDENT_WINDOWS)
     remaining = _remaining(len(rows), findings)
+    lift, skipped = _likeness(rows, remaining, settings)
+    given = _Beside(entities or {}, reference, lift)
     for verdict in _screen(rows, given, remaining, settings):
         findings += verdict.findings
         if verdict.failure is None:
@@ -131,7 +138,25 @@ def sanitize(
     kept[excluded["row"].to_numpy()] = False
     if not kept.any():
         failures.append("nothing is left to train on")
-    return Sanitized(kept, excluded, tuple(screens), tuple(failures), settings.content_hash)
+    if reference is None:
+        skipped[REFERENCE] = "no trusted rows of an earlier time were given"
+    return Sanitized(kept, excluded, tuple(screens), tuple(failures), settings.content_hash, skipped)
+
+
+def _likeness(
+    rows: TrainingRows, remaining: NDArray[np.int64], settings: SanitationSettings
+) -> tuple[NDArray[np.float64] | None, dict[str, str]]:
+    """Return how like the known frauds each row is; or none, with the reason if the screen was asked for."""
+    screen, frauds = settings.likeness, np.flatnonzero(rows.labels == FRAUD)
+    if screen is None or len(remaining) == 0:
+        return None, {}
+    if len(frauds) < screen.least_frauds:
+        needed = f"it needs {screen.least_frauds} (least_frauds)"
+        return None, {LIKENESS: f"{len(frauds)} known frauds do not say what frauds look like, {needed}"}
+    compared = np.sort(np.concatenate([frauds, remaining]))
+    lift = np.zeros(len(rows))
+    lift[compared] = fraud_lift(rows.take(compared), settings.seed)
+    return lift, {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +165,13 @@ class _Beside:
 
     entities: Entities
     reference: FeatureMatrix | None
+    fraud_lift: NDArray[np.float64] | None
+    """Of each row; None where there are too few known frauds to tell."""
 
     def of(self, rows: NDArray[np.int64]) -> "_Beside":
         """Return what is known beside some of the rows."""
-        return _Beside({name: ids[rows] for name, ids in self.entities.items()}, self.reference)
+        lift = None if self.fraud_lift is None else self.fraud_lift[rows]
+        return _Beside({name: ids[rows] for name, ids in self.entities.items()}, self.reference, lift)
 
 
 @dataclass(frozen=True)
@@ -159,12 +187,14 @@ def _screen(
     rows: TrainingRows, beside: _Beside, remaining: NDArray[np.int64], settings: SanitationSettings
 ) -> list[_Verdict]:
     """Return the verdict of each screen that looks at the rows' values, over the rows that are left."""
-    screens: dict[str, PoisonScreen | OutlierScreen | ReferenceScreen | None] = {
+    screens: dict[str, PoisonScreen | OutlierScreen | ReferenceScreen | LikenessScreen | None] = {
         POISON: settings.poison,
         OUTLIERS: settings.outliers,
     }
     if beside.reference is not None:
         screens[REFERENCE] = settings.reference
+    if beside.fraud_lift is not None:
+        screens[LIKENESS] = settings.likeness
     most = {name: screen.most for name, screen in screens.items() if screen is not None}
     if len(remaining) < settings.least_rows:
         reason = f"{len(remaining)} rows are too few to tell, it needs {settings.least_rows} (least_rows)"
@@ -190,6 +220,8 @@ def _find(rows: TrainingRows, beside: _Beside, settings: SanitationSettings) -> 
             found[OUTLIERS] = find_outliers(land, settings.outliers)
     if beside.reference is not None:
         found[REFERENCE] = [find_crowded(rows.matrix, beside.reference, settings.reference, settings.seed)]
+    if settings.likeness is not None and beside.fraud_lift is not None:
+        found[LIKENESS] = [find_like_frauds(beside.fraud_lift, settings.likeness)]
     return found
 
 

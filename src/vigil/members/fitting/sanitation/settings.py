@@ -86,6 +86,18 @@ class ReferenceScreen(_Settings):
     )
 
 
+class LikenessScreen(_Settings):
+    """Rows that look like known frauds and are not called so: thinly scattered poison, and frauds not found out.
+
+    Off unless asked for: about one honest row in a hundred looks like one as well. An autoencoder of a few suspicious
+    features loses nothing without those rows; one of all features then takes every row of that sort for strange.
+    """
+
+    lift: float = Field(default=5.0, gt=1, description="times as likely a known fraud as the average row: too like one")
+    least_frauds: int = Field(default=50, ge=2, description="known frauds below which the screen is skipped")
+    most: float = Field(default=0.05, gt=0, le=1, description="share of the rows beyond which the screen fails")
+
+
 class SanitationSettings(_Settings):
     """How training rows are screened for the members that learn what is normal."""
 
@@ -96,6 +108,7 @@ class SanitationSettings(_Settings):
     outliers: OutlierScreen | None = OutlierScreen()
     poison: PoisonScreen | None = PoisonScreen()
     reference: ReferenceScreen = ReferenceScreen()
+    likeness: LikenessScreen | None = None
 
     @property
     def content_hash(self) -> ContentHash:
