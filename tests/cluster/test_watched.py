@@ -81,6 +81,9 @@ def prometheus(client: ApiClient, place: Place, ingress: str) -> Iterator[Promet
     for part in ("alerts", "prometheus"):
         wait_ready(client, name, part)
     report(client, name)
+    production = place.registry.state(MODEL).production
+    assert production is not None
+    place.deploy(production)  # other tests have let versions serve that are not in production
     place.start(place.version(0.92), {"steps": [5, 100], "bake_seconds": 3_600}, "to be looked at")
     until(lambda: place.record().status.in_force is not None, "the candidate")
     deadline = time.monotonic() + SCRAPED_SECONDS
