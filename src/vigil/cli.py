@@ -14,6 +14,7 @@ from vigil import (
     cli_evaluation,
     cli_features,
     cli_ingest,
+    cli_kserve,
     cli_models,
     cli_monitor,
     cli_pipeline,
@@ -59,6 +60,7 @@ app.command("simulate")(cli_simulate.simulate_command)
 app.add_typer(cli_alerts.app, name="alerts")
 app.add_typer(cli_features.app, name="features")
 app.add_typer(cli_evaluation.app, name="evaluate")
+app.add_typer(cli_kserve.app, name="kserve")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_monitor.app, name="monitor")
 app.add_typer(cli_pipeline.app, name="pipeline")

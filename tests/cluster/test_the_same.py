@@ -5,22 +5,24 @@ Its few customers would be news to a watch over the others' traffic: it comes la
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kubernetes.client import ApiClient, CoreV1Api
 
-from tests.cluster.names import RELEASE
-from tests.cluster.place import Place
+from tests.cluster.names import RELEASE, SERVING_IMAGE
+from tests.cluster.place import STORE, Place
 from tests.cluster.published import cluster_number
 from tests.cluster.traffic import MODEL, Endpoint, decide_offline, make_events
 from vigil.contracts.events import Transaction
 from vigil.decisions.record import DecisionRecord
+from vigil.deployment import Deployment, DeployRequest, Target
+from vigil.deployment.inference import deploy_to_kserve
+from vigil.deployment.request import ClientProtocol
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 BLOCK = 50
-GRPC_PORT = 8081
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 Row = dict[str, Any]
@@ -52,25 +54,43 @@ def differs(served: Row, expected: DecisionRecord) -> bool:
     return not (same and near)
 
 
-def test_every_protocol_decides_as_the_laptop_does(place: Place, client: ApiClient, ingress: str) -> None:
+@pytest.fixture(scope="module")
+def twin(place: Place) -> Deployment:
+    """The same version as a service that speaks gRPC."""
+    version = place.registry.state(MODEL).version(place.deployed.version)
+    digest = version.registration.bundle
+    request = DeployRequest(
+        model=MODEL,
+        version=place.deployed.version,
+        bundle_uri=f"{STORE}/bundles/{digest.removeprefix('sha256:')}",
+        bundle_hash=digest,
+        target=Target.KSERVE,
+        namespace=place.namespace,
+        image=SERVING_IMAGE,
+        profile="local",
+        protocol=ClientProtocol.GRPC,
+    )
+    return deploy_to_kserve(request, place.cluster)
+
+
+def test_every_protocol_decides_as_the_laptop_does(place: Place, twin: Deployment, ingress: str) -> None:
     events = make_events(500, 3, "parity")
     offline = decide_offline(events, RELEASE)
     blocks = [events[start : start + BLOCK] for start in range(0, len(events), BLOCK)]
-    selector = f"serving.knative.dev/revision={place.deployed.revision}"
-    (pod, *_) = CoreV1Api(client).list_namespaced_pod(place.namespace, label_selector=selector).items
+    host = [("grpc.default_authority", urlsplit(twin.url).netloc)]
     served: list[Row] = []
     with (
         Endpoint(ingress, place.deployed.url) as endpoint,
-        grpc.insecure_channel(f"{pod.status.pod_ip}:{GRPC_PORT}") as channel,
+        grpc.insecure_channel(f"{ingress}:80", options=host) as channel,
     ):
         for block in blocks[:4]:
             served += [row for event in block for row in endpoint.predict([event])]
         for block in blocks[4:7]:
             served += endpoint.infer(block)
-        for block in blocks[7:]:  # Knative routes one port of a pod, and that one speaks HTTP: gRPC is for neighbours
+        for block in blocks[7:]:
             served += infer_by_grpc(channel, block)
     pairs = zip(served, events, strict=True)
     differing = [row for row, event in pairs if differs(row, offline[event.event_id])]
     assert differing == []
-    words = "of 500: 200 by V1 and 150 by V2 through the ingress, 150 by gRPC at the pod, beside the engine offline"
+    words = "of 500: 200 by V1, 150 by V2, 150 by gRPC, all through the ingress, beside the engine offline"
     cluster_number("parity_rows_differing", len(differing), words)

@@ -104,6 +104,18 @@ def test_a_copy_of_each_request_and_answer_goes_to_the_detector_service(service:
     assert logger == {"mode": "all", "url": f"http://detector.{namespace}.svc.cluster.local:8090/"}
 
 
+def test_what_speaks_grpc_is_a_service_of_its_own_whose_one_port_is_that_of_grpc() -> None:
+    service = render(request(protocol="grpc"))
+    transformer = containers(service)["transformer-container"]
+    assert service["metadata"]["name"] == "card-fraud-grpc"
+    assert transformer["ports"] == [{"name": "h2c", "containerPort": 8081, "protocol": "TCP"}]
+    assert "--grpc_port=8081" in transformer["args"]
+    assert transformer["livenessProbe"]["tcpSocket"] == {"port": 8081}
+    assert "httpGet" not in transformer["livenessProbe"]
+    assert transformer["readinessProbe"]["httpGet"]["port"] == 8080
+    assert "logger" not in service["spec"]["predictor"]
+
+
 def test_knative_is_asked_for_nothing_that_it_refuses(service: dict[str, Any]) -> None:
     predictor = service["spec"]["predictor"]
     assert not {"terminationGracePeriodSeconds", "affinity", "topologySpreadConstraints"} & set(predictor)

@@ -33,6 +33,7 @@ LAYERS = (
         "cli_evaluation",
         "cli_features",
         "cli_ingest",
+        "cli_kserve",
         "cli_models",
         "cli_monitor",
         "cli_pipeline",

@@ -18,6 +18,13 @@ class Target(StrEnum):
     KSERVE = "kserve"
 
 
+class ClientProtocol(StrEnum):
+    """What clients speak: V1 and V2 as JSON over HTTP, or V2 over gRPC."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+
+
 class DeployRequest(BaseModel):
     """One version of a model, and the share of the traffic that it is to get."""
 
@@ -37,6 +44,10 @@ class DeployRequest(BaseModel):
     target: Target = Target.LOCAL
     namespace: _Name = "default"
     image: str | None = Field(default=None, description="image of both servers; KServe needs it")
+    protocol: ClientProtocol = Field(
+        default=ClientProtocol.HTTP,
+        description="of an InferenceService, which has one; gRPC is served by MODEL-grpc, beside the other",
+    )
     profile: str = Field(default="production", description="sizes and rules of the place, from kserve/templates")
     timeout_seconds: float = Field(default=900, gt=0, description="how long to wait for the candidate to be ready")
 

@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import vigil
 from vigil.contracts.keys import ContentHash, hash_json
-from vigil.deployment.request import DeployRequest
+from vigil.deployment.request import ClientProtocol, DeployRequest
 from vigil.errors import Bug, ContractError
 
 MODE = "serving.kserve.io/deploymentMode"
 TEMPLATE = "vigil/template"
 """Annotation of a revision: hash of what it was made from."""
 
+_GRPC_PORT = 8081
+"""Of the transformer, as its flag in the template says."""
 _HOLE = re.compile(r"\$\{(\w+)\}")
 _PINNED = re.compile(r".+@sha256:[0-9a-f]{64}")
 _FROM_CLUSTER = ("gs://", "pvc://", "s3://", "https://", "oci://")
@@ -53,7 +55,26 @@ def service_name(model: str, longest: int = _LONGEST_NAME) -> str:
 
 def render(request: DeployRequest) -> dict[str, Any]:
     """Return the InferenceService of a request, without traffic: the same request gives the same object."""
-    return fill(_read("inferenceservice.yaml"), _holes(request) | {"name": service_name(request.model)})
+    template, model = _read("inferenceservice.yaml"), request.model
+    if request.protocol is ClientProtocol.GRPC:
+        template, model = _speaking_grpc(template), f"{model}-grpc"
+    return fill(template, _holes(request) | {"name": service_name(model)})
+
+
+def _speaking_grpc(template: dict[str, Any]) -> dict[str, Any]:
+    """Return the template with the port of gRPC as the one that Knative routes, by HTTP/2 on all of the way.
+
+    Knative asks for life at that port too, where nothing speaks HTTP: it is asked whether somebody listens. KServe's
+    agent reads HTTP only: the detector service gets no copies.
+    """
+    predictor = template["spec"]["predictor"]
+    del predictor["logger"]
+    for container in predictor["containers"]:
+        if container["name"] == "transformer-container":
+            container["ports"] = [{"name": "h2c", "containerPort": _GRPC_PORT, "protocol": "TCP"}]
+            del container["livenessProbe"]["httpGet"]
+            container["livenessProbe"]["tcpSocket"] = {"port": _GRPC_PORT}
+    return template
 
 
 def render_sites(request: DeployRequest) -> list[dict[str, Any]]:
