@@ -115,14 +115,17 @@ def report(client: ApiClient, namespace: str) -> None:
 
 
 def test_every_target_answers(prometheus: Prometheus) -> None:
-    targets = prometheus.ask("api/v1/targets")["activeTargets"]
-    assert {(one["labels"]["job"], one["health"], one["lastError"]) for one in targets} == {
-        ("serving", "up", ""),
-        ("predictors", "up", ""),
-        ("services", "up", ""),
-    }
-    services = {one["labels"]["service"] for one in targets if one["labels"]["job"] == "services"}
+    """Pods on their way out are refused connections, and are targets until they are gone."""
+    wanted = {(job, "up", "") for job in ("serving", "predictors", "services")}
+    until(lambda: {found[:3] for found in _targets(prometheus)} == wanted, "an answer of every target", 180)
+    services = {service for job, _, _, service in _targets(prometheus) if job == "services"}
     assert services == {"controller", "detector", "rerun", "alerts"}
+
+
+def _targets(prometheus: Prometheus) -> set[tuple[str, str, str, str]]:
+    """Return job, health, last error and service of each target."""
+    found = prometheus.ask("api/v1/targets")["activeTargets"]
+    return {(one["labels"]["job"], one["health"], one["lastError"], one["labels"].get("service", "")) for one in found}
 
 
 def test_every_rule_is_healthy(prometheus: Prometheus) -> None:
