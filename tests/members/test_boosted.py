@@ -37,7 +37,7 @@ def booster_of(member: Boosted, bag: int = 0) -> xgb.Booster:
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 1000), depth=st.integers(1, 9), rounds=st.integers(1, 60))
 def test_margins_are_those_of_xgboost_bit_for_bit(seed: int, depth: int, rounds: int) -> None:
-    member = boosted(make_rows(1000, seed), max_depth=depth, rounds=rounds, early_stopping=None)
+    member = boosted(make_rows(2000, seed), max_depth=depth, rounds=rounds, early_stopping=None)
     reference = booster_of(member).inplace_predict(usual().values, predict_type="margin")
     assert np.array_equal(member.margins(usual()), reference)
 

@@ -26,6 +26,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+SIGNED = {"VIGIL_PUBLIC_KEY": str(PUBLIC_KEY)}
+"""What a server is told that loads a signed bundle, as the release's is."""
+
+
 @dataclass
 class Served:
     """A server of one role, and a client to it."""
@@ -33,7 +37,7 @@ class Served:
     role: str
     home: Path
     flags: dict[str, Any]
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=lambda: SIGNED)
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,7 +46,7 @@ class Served:
         command = [sys.executable, "-m", f"vigil.serving.{self.role}"]
         command += [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
-        environment |= {"VIGIL_HOME": str(self.home), "VIGIL_PUBLIC_KEY": str(PUBLIC_KEY), **self.variables}
+        environment |= {"VIGIL_HOME": str(self.home), **self.variables}
         self.home.mkdir(parents=True, exist_ok=True)
         self._errors = self.home / f"{self.role}-{self.port}.err"
         with self._errors.open("wb") as errors:
@@ -97,10 +101,12 @@ class Served:
 
 
 @contextmanager
-def serve(role: str, home: Path, variables: Mapping[str, str] = {}, **flags: Any) -> Iterator[Served]:
+def serve(role: str, home: Path, variables: dict[str, str] = {}, **flags: Any) -> Iterator[Served]:
     if role == "predictor":
         flags = {"model_dir": RELEASE, **flags}
-    served = Served(role, home, {"drain_seconds": 0.2, "revision": "rev-7", "model_version": "7", **flags}, variables)
+    served = Served(
+        role, home, {"drain_seconds": 0.2, "revision": "rev-7", "model_version": "7", **flags}, SIGNED | variables
+    )
     try:
         yield served
     finally:
