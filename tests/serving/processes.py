@@ -101,11 +101,11 @@ class Served:
 
 
 @contextmanager
-def serve(role: str, home: Path, variables: dict[str, str] = {}, **flags: Any) -> Iterator[Served]:
+def serve(role: str, home: Path, variables: Mapping[str, str] = {}, **flags: Any) -> Iterator[Served]:
     if role == "predictor":
         flags = {"model_dir": RELEASE, **flags}
     served = Served(
-        role, home, {"drain_seconds": 0.2, "revision": "rev-7", "model_version": "7", **flags}, SIGNED | variables
+        role, home, {"drain_seconds": 0.2, "revision": "rev-7", "model_version": "7", **flags}, {**SIGNED, **variables}
     )
     try:
         yield served
