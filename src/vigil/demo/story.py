@@ -46,6 +46,7 @@ SIMULATED = "simulated"
 GATES = "gates.json"
 REPORT = "Apply the gates, report"
 """The page of the pipeline that holds the verdicts beside the evaluation."""
+_SLOT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
         check_free("127.0.0.1", request.sink_port, "--port")
     raw = request.data or _simulate(settings, screen)
     screen.chapter("A serving runtime on this machine")
-    start(RuntimeConfig(settings=_with_sink(settings, request), port=request.port, grpc_port=request.port + 1))
+    start(_runtime(settings, request))
     screen.runtime(client.status())
     use_case = _held_back(load_use_case(request.use_case), request.held_back_hours)
     screen.chapter("The training pipeline: the components of the cluster, run by kfp.local")
@@ -133,6 +134,19 @@ def tell(request: DemoRequest, settings: Settings, console: Console) -> Served:
         _play(request, settings, use_case, served, screen)
     screen.closing(run, client.status(), served.example)
     return served
+
+
+def _runtime(settings: Settings, request: DemoRequest) -> RuntimeConfig:
+    """Return the runtime: its detector service counts in short slots, since a rollout looks at whole ones."""
+    told = settings.home / "monitor.yaml"
+    told.parent.mkdir(parents=True, exist_ok=True)
+    told.write_text(f"slot_seconds: {_SLOT_SECONDS:g}\n", encoding="utf-8")
+    return RuntimeConfig(
+        settings=_with_sink(settings, request),
+        port=request.port,
+        grpc_port=request.port + 1,
+        monitor_config=str(told),
+    )
 
 
 def _with_sink(settings: Settings, request: DemoRequest) -> Settings:
