@@ -92,6 +92,6 @@ def _request(settings: Settings, model: str, version: str, wanted: dict[str, obj
 
     registry = Registry(open_store(settings.store_uri), public_key=settings.public_key)
     found = registry.state(ModelName(model)).version(ModelVersion(version))
-    bundle = registry.resolve(ModelName(model), found.version)
+    bundle = registry.bundle_of(found)
     facts = {"model": model, "version": found.version, "bundle_uri": bundle.uri, "bundle_hash": bundle.hash}
     return DeployRequest.model_validate({**facts, **asdict(_PLACE.get()), **wanted, "target": Target.KSERVE})

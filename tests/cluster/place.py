@@ -21,10 +21,11 @@ from tests.cluster.names import SERVING_IMAGE
 from tests.cluster.traffic import MODEL
 from tests.orchestration.kubeflow_server import KubeflowServer
 from tests.rerun.processes import Receiver
-from vigil.contracts.keys import ModelVersion
+from vigil.contracts.keys import ModelName, ModelVersion
 from vigil.deployment import Deployment, DeployRequest, Target
 from vigil.deployment.cluster import Cluster
 from vigil.deployment.inference import deploy_to_kserve
+from vigil.deployment.request import ClientProtocol
 from vigil.registry.registry import Registry
 from vigil.registry.store import open_store
 from vigil.rollout.kserve.keeping import ClusterRecords
@@ -76,19 +77,23 @@ class Place:
 
     def deploy(self, version: ModelVersion) -> Deployment:
         """Let a version serve everything."""
-        bundle = self.registry.state(MODEL).version(version).registration.bundle
-        request = DeployRequest(
+        self.deployed = deploy_to_kserve(self.request(version), self.cluster)
+        return self.deployed
+
+    def request(self, version: str, protocol: ClientProtocol = ClientProtocol.HTTP) -> DeployRequest:
+        """Return the request that lets a version serve everything."""
+        bundle = self.registry.resolve(ModelName(MODEL), ModelVersion(version))
+        return DeployRequest(
             model=MODEL,
             version=version,
-            bundle_uri=f"{STORE}/bundles/{bundle.removeprefix('sha256:')}",
-            bundle_hash=bundle,
+            bundle_uri=bundle.uri,
+            bundle_hash=bundle.hash,
             target=Target.KSERVE,
             namespace=self.namespace,
             image=SERVING_IMAGE,
             profile="local",
+            protocol=protocol,
         )
-        self.deployed = deploy_to_kserve(request, self.cluster)
-        return self.deployed
 
     def vigil(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `vigil rollout` against this namespace, with the rights of an engineer."""

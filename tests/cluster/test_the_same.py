@@ -11,13 +11,13 @@ import grpc
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
-from tests.cluster.names import RELEASE, SERVING_IMAGE
-from tests.cluster.place import STORE, Place
+from tests.cluster.names import RELEASE
+from tests.cluster.place import Place
 from tests.cluster.published import cluster_number
 from tests.cluster.traffic import MODEL, Endpoint, decide_offline, make_events
 from vigil.contracts.events import Transaction
 from vigil.decisions.record import DecisionRecord
-from vigil.deployment import Deployment, DeployRequest, Target
+from vigil.deployment import Deployment
 from vigil.deployment.inference import deploy_to_kserve
 from vigil.deployment.request import ClientProtocol
 
@@ -57,20 +57,7 @@ def differs(served: Row, expected: DecisionRecord) -> bool:
 @pytest.fixture(scope="module")
 def twin(place: Place) -> Deployment:
     """The same version as a service that speaks gRPC."""
-    version = place.registry.state(MODEL).version(place.deployed.version)
-    digest = version.registration.bundle
-    request = DeployRequest(
-        model=MODEL,
-        version=place.deployed.version,
-        bundle_uri=f"{STORE}/bundles/{digest.removeprefix('sha256:')}",
-        bundle_hash=digest,
-        target=Target.KSERVE,
-        namespace=place.namespace,
-        image=SERVING_IMAGE,
-        profile="local",
-        protocol=ClientProtocol.GRPC,
-    )
-    return deploy_to_kserve(request, place.cluster)
+    return deploy_to_kserve(place.request(place.deployed.version, ClientProtocol.GRPC), place.cluster)
 
 
 def test_every_protocol_decides_as_the_laptop_does(place: Place, twin: Deployment, ingress: str) -> None:

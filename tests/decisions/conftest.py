@@ -1,3 +1,5 @@
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -6,6 +8,7 @@ from tests.ensemble.samples import NAMES, fitted, make_rows
 from vigil.clock import to_micros
 from vigil.contracts.keys import hash_bytes
 from vigil.decisions.decider import Decider
+from vigil.decisions.log import DecisionLog
 from vigil.decisions.policy import DecisionPolicy
 from vigil.ensemble.fitting import EnsembleSettings, fit_ensemble
 from vigil.evaluation.splits import Window
@@ -22,6 +25,18 @@ def sample_schema() -> FeatureSchema:
         for name in NAMES
     )
     return FeatureSchema(content_hash=hash_bytes(b"schema"), config=FeatureConfig(), features=features)
+
+
+def write(log: DecisionLog, *lines: bytes) -> None:
+    log.reserve(len(lines))
+    log.append(lines)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

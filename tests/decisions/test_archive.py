@@ -3,13 +3,11 @@
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.decisions.conftest import NOON
+from tests.decisions.conftest import NOON, until, write
 from vigil.clock import ManualClock
 from vigil.decisions.archive import DecisionArchive
 from vigil.decisions.log import DecisionLog, LogSettings
@@ -30,18 +28,6 @@ def store(tmp_path: Path) -> Store:
 
 def open_log(folder: Path, **limits: float) -> DecisionLog:
     return DecisionLog(LogSettings(folder, "r1", **limits), ManualClock(NOON))  # type: ignore[arg-type]
-
-
-def write(log: DecisionLog, *lines: bytes) -> None:
-    log.reserve(len(lines))
-    log.append(lines)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def archived(store: Store) -> bytes:

@@ -4,14 +4,13 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import orjson
 import pytest
 
-from tests.decisions.conftest import NOON
+from tests.decisions.conftest import NOON, until, write
 from tests.ensemble.samples import make_rows
 from vigil.clock import ManualClock
 from vigil.decisions.columns import decide_columns, decision_id
@@ -45,20 +44,8 @@ def test_a_logged_decision_is_made_again_bit_for_bit(tmp_path: Path, decider: De
         assert (logged.model, logged.model_version, logged.revision) == ("card_fraud", "3", "r1")
 
 
-def write(log: DecisionLog, *lines: bytes) -> None:
-    log.reserve(len(lines))
-    log.append(lines)
-
-
 def flush(log: DecisionLog, written: int) -> None:
     until(lambda: log.counts.written >= written)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def test_a_file_ends_with_the_day_and_with_its_size(tmp_path: Path) -> None:

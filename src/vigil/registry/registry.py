@@ -100,7 +100,11 @@ class Registry:
 
     def resolve(self, model: ModelName, version: ModelVersion = IN_PRODUCTION) -> BundleRef:
         """Return the bundle of a version; without a number, of the one in production."""
-        bundle = self.state(model).version(version).registration.bundle
+        return self.bundle_of(self.state(model).version(version))
+
+    def bundle_of(self, version: VersionState) -> BundleRef:
+        """Return the bundle of a version that was looked up already."""
+        bundle = version.registration.bundle
         return BundleRef(bundle, bundle_uri(self.store, bundle))
 
     def register(

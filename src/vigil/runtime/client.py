@@ -30,7 +30,7 @@ def resolve(settings: Settings, model: str, version: str = IN_PRODUCTION, **want
     store = open_store(settings.store_uri)
     registry = Registry(store)
     found = registry.state(ModelName(model)).version(ModelVersion(version))
-    bundle = registry.resolve(ModelName(model), found.version)
+    bundle = registry.bundle_of(found)
     facts = {"model": model, "version": found.version, "bundle": bundle.hash, "uri": bundle.uri}
     return DeployRequest.model_validate(facts | wanted)
 
