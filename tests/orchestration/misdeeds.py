@@ -60,6 +60,15 @@ def _sleep(where: str) -> str:
     return ""
 
 
+def _until_seen(where: str) -> str:
+    """Be at work until somebody leaves a file, so that no reader of states can be too slow for it."""
+    for _ in range(6000):
+        if Path(where).exists():
+            return "seen"
+        time.sleep(0.02)
+    raise Bug("nobody saw this step at work")
+
+
 def _stubborn(where: str) -> str:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return _sleep(where)

@@ -152,10 +152,18 @@ def test_a_module_in_the_folder_of_the_user_shadows_nothing(
 
 
 def test_the_parent_is_told_of_the_steps_as_they_go(compiled: dict, tmp_path: Path) -> None:
+    let_go = tmp_path / "seen"
     seen: list[dict[str, str]] = []
-    run_local(LocalRequest(compiled["small"], {}, tmp_path), watch=lambda run: seen.append(states(run)))
+
+    def watch(run: LocalRun) -> None:
+        seen.append(states(run))
+        if seen[-1]["misbehave"] == "running":
+            let_go.touch()
+
+    arguments = {"how": "until_seen", "where": str(let_go)}
+    run_local(LocalRequest(compiled["bad"], arguments, tmp_path / "runs"), watch=watch)
     assert set(seen[0].values()) == {"waiting"}
-    assert {"make-rows": "running", "publish": "waiting", "tell": "waiting"} in seen
+    assert {"misbehave": "running", "after": "waiting", "tell": "waiting"} in seen
     assert set(seen[-1].values()) == {"done"}
 
 
