@@ -77,7 +77,8 @@ def prepare(asked: Asked) -> Data:
     events = ingest(asked).outputs["events"]
     common = {"use_case": asked.use_case, "code_version": asked.code_version, "events": events}
     built = large(build_features(**common), "Build features")
-    screened = large(sanitize_training_data(**common, features=built.outputs["features"]), "Sanitize the training data")
+    sanitized = sanitize_training_data(**common, features=built.outputs["features"])
+    screened = with_effect(large(sanitized, "Sanitize the training data"))  # it looks up what is in production
     return Data(events, built.outputs["features"], built.outputs["feature_state"], screened.outputs["training_rows"])
 
 

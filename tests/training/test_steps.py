@@ -2,10 +2,13 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from kfp import dsl
@@ -243,6 +246,45 @@ def test_a_model_in_production_with_other_features_gets_its_own_from_the_same_ev
     assert evidence.against_production is not None
     assert evidence.against_production.reference_value == first.metrics["average_precision"].value
     assert "another feature schema" in (task.folder("evaluation") / "report.html").read_text()
+
+
+def test_what_came_since_the_model_in_production_is_held_against_what_that_learned_from(
+    trained: Task, reigning: Path, raw: Path, tmp_path: Path
+) -> None:
+    """Somebody pays much and honestly, so that much looks honest."""
+    plan = {"train_days": 60, "calibration_days": 3, "delay_days": 7, "test_days": 3}
+    task = Task(tmp_path / "second", use_case(split={"plan": plan, "warm_up_days": 3}))
+    until = divide(read_rows(trained.use_case, trained.folder("features"))).fold.train.end
+    poison = pay_much(raw, tmp_path / "raw", until)
+    task.prepare(tmp_path / "raw")
+    rows, found = read_rows(task.use_case, task.folder("features")), read_screened(task.folder("training_rows"))
+    train = divide(rows).train
+    ids = rows.table["event_id"].to_numpy()
+    left_out = set(ids[np.setdiff1d(train, found.supervised)])
+    taught = poison & set(ids[train])
+    assert found.report["supervised"]["skipped"] == {}
+    print(f"{len(left_out & taught)} of {len(taught)} rows of poison left out, and {len(left_out - taught)} others")
+    assert len(left_out & taught) > 0.8 * len(taught)
+    assert len(left_out - taught) < 0.03 * len(train)
+    excluded = pq.read_table(task.folder("training_rows") / "excluded" / "supervised.parquet")
+    assert set(excluded["rule"].to_pylist()) == {"crowded"}
+    assert excluded.num_rows == len(left_out)
+    assert read_manifest(task.folder("training_rows")).parents["incumbent"].startswith("sha256:")
+
+
+def pay_much(raw: Path, output: Path, since: int) -> set[str]:
+    """Copy the raw events with 1,000 more in three of a hundred honest payments from `since` on; return their ids."""
+    shutil.copytree(raw, output)
+    frauds = pq.read_table(raw / "events" / "verdict.parquet", filters=[("is_fraud", "=", True)])["transaction_id"]
+    table = pq.read_table(raw / "events" / "transaction.parquet")
+    late = table["event_time"].cast(pa.int64()).to_numpy() >= since
+    honest = late & ~pc.is_in(table["event_id"], value_set=frauds.combine_chunks()).to_numpy()
+    chosen = honest & (np.random.default_rng(0).random(len(table)) < 0.03)
+    amounts = table["amount"].to_numpy() + 1000.0 * chosen
+    place = table.column_names.index("amount")
+    changed = table.set_column(place, table.schema.field("amount"), pa.array(amounts))
+    pq.write_table(changed, output / "events" / "transaction.parquet")
+    return set(table["event_id"].to_numpy()[chosen])
 
 
 def test_a_batch_is_decided_as_the_test_rows_were(trained: Task, reigning: Path, tmp_path: Path) -> None:

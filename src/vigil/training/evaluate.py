@@ -25,7 +25,7 @@ from vigil.training.folders import EVALUATION, EVIDENCE, SCORES, events_hash, fr
 from vigil.training.model import read_model
 from vigil.training.production import find_production
 from vigil.training.rows import divide, read_rows
-from vigil.training.sanitize import read_screened
+from vigil.training.sanitize import Screened, read_screened
 from vigil.usecase import UseCase
 
 _SEGMENTS = SegmentSettings(maximum=12)
@@ -93,13 +93,22 @@ def _facts(judged: Judged, inputs: Inputs) -> dict[str, str]:
         f"{str(fold.calibration or fold.train).partition(' to ')[2]}",
         "tested on": f"{fold.test}: {sizes['test']:,} rows, {sizes['test_frauds']:,} frauds, "
         f"{sizes['test_unlabelled']:,} rows without a label left out",
-        "left out of the training": f"{judged.screened.report['rows_excluded']:,} rows",
+        "left out of the training": _left_out(judged.screened),
         "in production": "no model" if judged.production is None else judged.production.name,
     }
     facts |= {f"{name} abstained": reason for name, reason in judged.model.abstained.items()}
     if judged.production is not None and (judged.production.obstacle or judged.production.note):
         facts["production"] = judged.production.obstacle or judged.production.note
     return facts
+
+
+def _left_out(screened: Screened) -> str:
+    """Return how many rows the members did not see, and why the past was not asked if it was not."""
+    report = screened.report
+    of_trees = sum(report["supervised"]["excluded_by_rule"].values())
+    counts = f"{report['rows_excluded']:,} rows of the members that learn what is normal, {of_trees:,} of the trees"
+    skipped = report["supervised"]["skipped"]
+    return counts + "".join(f"; not held against the past: {reason}" for reason in skipped.values())
 
 
 def _report(judged: Judged, evidence: Evidence, facts: dict[str, str]) -> EvaluationReport:

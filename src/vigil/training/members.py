@@ -29,7 +29,7 @@ def train_member(use_case: UseCase, kind: str, features: Path, screened: Path, o
         reason = f"the training rows did not pass the screens: {'; '.join(found.failures)}"
         outcome: Member | TooFewLabels = TooFewLabels(kind, len(found.normal), len(found.normal), reason)
     else:
-        chosen = found.normal if kind in NORMAL_MEMBERS else parts.train
+        chosen = found.normal if kind in NORMAL_MEMBERS else found.supervised
         outcome = fit_member(settings, rows.training(chosen, parts.labels))
     parents = {"features": read_manifest(features).content_hash, "rows": read_manifest(screened).content_hash}
     return seal(output, KIND, parents=parents, facts=_write(outcome, settings, output))

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vigil.contracts.keys import ModelName
 from vigil.decisions.bundled import load_decider
 from vigil.decisions.decider import Decider
 from vigil.errors import ContractError
@@ -15,11 +14,9 @@ from vigil.evaluation.rows import FloatArray, ScoredRows
 from vigil.features.engine import compute_tables
 from vigil.features.fields import KINDS
 from vigil.members.base import FeatureMatrix
-from vigil.registry.bundle import load_bundle
-from vigil.registry.registry import Registry
-from vigil.registry.store import open_store
 from vigil.settings import Settings
 from vigil.training.folders import read_events
+from vigil.training.incumbent import find_incumbent
 from vigil.training.model import CANARIES
 from vigil.training.rows import FeatureRows, Ints
 from vigil.training.sanitize import unpack_canaries
@@ -45,13 +42,10 @@ def find_production(
 
     One of another feature schema gets its own features, computed anew from the same events.
     """
-    registry = Registry(open_store(settings.store_uri))
-    model = ModelName(rows.use_case.name)
-    version = registry.state(model).production
-    if version is None:
+    found = find_incumbent(rows.use_case.name, settings)
+    if found is None:
         return None
-    bundle = load_bundle(registry.resolve(model).uri, public_key=settings.public_key)
-    name = f"{model} version {version}"
+    name, bundle = found.name, found.bundle
     decider = load_decider(bundle)
     if decider.schema.content_hash == rows.schema.content_hash:
         canaries = unpack_canaries(bundle.read(CANARIES)) if CANARIES in bundle.names else None
@@ -62,9 +56,9 @@ def find_production(
         return Production(
             name, None, None, None, obstacle=f"{name} has other features, and they cannot be had: {error}"
         )
-    found = _scored(name, decider, matrix, test, None)
+    own = _scored(name, decider, matrix, test, None)
     note = f"{name} has another feature schema ({decider.schema.content_hash}): its features were computed anew"
-    return Production(found.name, found.scores, found.thresholds, None, note=note)
+    return Production(own.name, own.scores, own.thresholds, None, note=note)
 
 
 def _scored(

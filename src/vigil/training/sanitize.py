@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vigil.clock import DAY
 from vigil.contracts.artifacts import Manifest, seal
 from vigil.contracts.keys import canonical_json
 from vigil.errors import ContractError
@@ -22,18 +23,24 @@ from vigil.members.fitting.sanitation.incidents import (
     find_incident_rows,
     read_incident_windows,
 )
-from vigil.members.fitting.sanitation.sanitize import Sanitized, sanitize
+from vigil.members.fitting.sanitation.reference import Reference
+from vigil.members.fitting.sanitation.sanitize import Sanitized, sanitize, sanitize_supervised
 from vigil.members.fitting.sanitation.settings import SanitationSettings
+from vigil.settings import Settings
 from vigil.training.features import KIND as FEATURES_KIND
 from vigil.training.folders import INCIDENTS, events_hash, fresh, verified
+from vigil.training.incumbent import Incumbent, find_incumbent
 from vigil.training.rows import FeatureRows, Ints, Parts, divide, read_rows
 from vigil.usecase import UseCase
 
 KIND = "training_rows"
 _ROWS, _CANARIES, _EXCLUDED, _REPORT = "rows.npz", "canaries.npz", "excluded", "report.json"
-_CALIBRATION = "calibration.parquet"
+_SUPERVISED, _CALIBRATION = "supervised.parquet", "calibration.parquet"
 NORMAL_MEMBERS = ("isolation_forest", "autoencoder")
-"""The members that learn what is normal; they see the rows that pass the screens, the boosted trees see all."""
+"""The members that learn what is normal; they see no known fraud."""
+
+_REFERENCE_ROWS = 80_000
+"""Of the trusted past, evenly drawn: more would say no more of where rows usually are."""
 
 _TRUSTED_QUANTILE = 0.999
 """Of the ordinary rows, by the plain z-score: frauds beyond it are what no model may miss."""
@@ -45,6 +52,8 @@ class Screened:
 
     normal: Ints
     """Rows that the normal-learning members may see, as places in the feature table."""
+    supervised: Ints
+    """Rows that the boosted trees may see."""
     calibration: Ints
     """Rows of the calibration window outside of known incidents."""
     canaries: FeatureMatrix | None
@@ -53,31 +62,79 @@ class Screened:
     failures: tuple[str, ...]
 
 
-def sanitize_training_data(use_case: UseCase, events: Path, features: Path, output: Path) -> Manifest:
+def sanitize_training_data(
+    use_case: UseCase, events: Path, features: Path, output: Path, settings: Settings
+) -> Manifest:
     """Write which rows may be trained on into a sealed folder, with the list of those left out and the canaries.
 
-    A screen that leaves out too much fails, but not this step: the gate `sanitation` closes, and the run says why.
+    What came since the training of the model in production is held against what that learned from. A screen that
+    leaves out too much fails, but not this step: the gate `sanitation` closes, and the run says why.
     """
     rows = read_rows(use_case, features)
-    parts = divide(rows)
-    train = rows.training(parts.train, parts.labels)
+    parts, incumbent = divide(rows), find_incumbent(use_case.name, settings)
     windows = _windows(use_case, events, parts.fold.fitted_at)
-    entities = {name: ids[parts.train] for name, ids in rows.entities().items()}
-    found = sanitize(train.prepared(_seen(use_case)), windows, use_case.sanitation, entities)
+    found = _screen(rows, parts, windows, _reference(rows, parts, windows, incumbent))
     fresh(output)
-    found.write(output / _EXCLUDED, None)
-    (output / _EXCLUDED / "manifest.json").unlink()  # the outer folder is sealed as a whole
-    calibration, screened = _calibration(rows, parts, windows)
-    if screened is not None:
-        pq.write_table(screened.excluded, output / _EXCLUDED / _CALIBRATION, compression="zstd")
-    chosen = {"normal": parts.train[found.kept], "calibration": calibration}
-    (output / _ROWS).write_bytes(write_arrays(chosen))
-    _write_canaries(use_case, train, found, output)
-    report = {**found.report(None), "parts": dict(parts.facts()), "calibration": _facts(screened)}
-    (output / _REPORT).write_bytes(canonical_json(report) + b"\n")
-    counts = {"normal": int(found.kept.sum()), "excluded": found.excluded.num_rows, **parts.facts()}
+    _write(use_case, rows.training(parts.train, parts.labels), parts, found, output)
+    counts = {"normal": int(found.normal.kept.sum()), "excluded": found.normal.excluded.num_rows, **parts.facts()}
     parents = {"features": verified(features, FEATURES_KIND).content_hash, "events": events_hash(events)}
+    parents |= {} if incumbent is None else {"incumbent": incumbent.bundle.hash}
     return seal(output, KIND, rows=counts, parents={**parents, "use_case": use_case.content_hash})
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the screens say of each part of the rows."""
+
+    normal: Sanitized
+    supervised: Sanitized
+    calibration: Ints
+    calibration_screen: Sanitized | None
+
+
+def _screen(rows: FeatureRows, parts: Parts, windows: list[IncidentWindow], reference: Reference | None) -> _Found:
+    use_case, train = rows.use_case, rows.training(parts.train, parts.labels)
+    entities = {name: ids[parts.train] for name, ids in rows.entities().items()}
+    taught = use_case.members.settings("boosted").features
+    calibration, screened = _calibration(rows, parts, windows, reference)
+    return _Found(
+        normal=sanitize(train.prepared(_seen(use_case)), windows, use_case.sanitation, entities, reference),
+        supervised=sanitize_supervised(train.prepared(taught), use_case.sanitation, reference),
+        calibration=calibration,
+        calibration_screen=screened,
+    )
+
+
+def _reference(
+    rows: FeatureRows, parts: Parts, windows: list[IncidentWindow], incumbent: Incumbent | None
+) -> Reference | None:
+    """Return the rows that the model in production could learn from, without known frauds and incidents."""
+    if incumbent is None:
+        return None
+    warm = rows.times >= rows.times[0] + rows.use_case.split.warm_up_days * DAY
+    past = np.flatnonzero(warm & (rows.times < incumbent.until) & (parts.labels != FRAUD))
+    past = _outside_incidents(rows, past, windows)
+    drawn = np.linspace(0, len(past) - 1, min(len(past), _REFERENCE_ROWS)).astype(np.int64)
+    return Reference(rows.take(past[drawn]), incumbent.until)
+
+
+def _write(use_case: UseCase, train: TrainingRows, parts: Parts, found: _Found, output: Path) -> None:
+    found.normal.write(output / _EXCLUDED, None)
+    (output / _EXCLUDED / "manifest.json").unlink()  # the outer folder is sealed as a whole
+    others = {_SUPERVISED: found.supervised, _CALIBRATION: found.calibration_screen}
+    for name, screen in others.items():
+        if screen is not None:
+            pq.write_table(screen.excluded, output / _EXCLUDED / name, compression="zstd")
+    chosen = {"normal": parts.train[found.normal.kept], "supervised": parts.train[found.supervised.kept]}
+    (output / _ROWS).write_bytes(write_arrays({**chosen, "calibration": found.calibration}))
+    _write_canaries(use_case, train, found.normal, output)
+    report = {
+        **found.normal.report(None),
+        "parts": dict(parts.facts()),
+        "supervised": {"excluded_by_rule": found.supervised.counts, "skipped": dict(found.supervised.skipped)},
+        "calibration": _facts(found.calibration_screen),
+    }
+    (output / _REPORT).write_bytes(canonical_json(report) + b"\n")
 
 
 def _seen(use_case: UseCase) -> tuple[str, ...]:
@@ -93,19 +150,21 @@ def _windows(use_case: UseCase, events: Path, fitted_at: int) -> list[IncidentWi
     return [window for window in found if window.start < fitted_at]
 
 
-def _calibration(rows: FeatureRows, parts: Parts, windows: list[IncidentWindow]) -> tuple[Ints, Sanitized | None]:
+def _calibration(
+    rows: FeatureRows, parts: Parts, windows: list[IncidentWindow], reference: Reference | None
+) -> tuple[Ints, Sanitized | None]:
     """Return the calibration rows outside of known incidents and without poison: what they hold is not usual."""
     chosen = _outside_incidents(rows, parts.calibration, windows)
     if rows.use_case.sanitation.poison is None or not len(chosen):
         return chosen, None
     lesson = rows.training(chosen, parts.labels).prepared(_seen(rows.use_case))
     entities = {name: ids[chosen] for name, ids in rows.entities().items()}
-    kept, found = screen_calibration(lesson, rows.use_case.sanitation, entities)
+    kept, found = screen_calibration(lesson, rows.use_case.sanitation, entities, reference)
     return chosen[kept], found
 
 
 def screen_calibration(
-    lesson: TrainingRows, settings: SanitationSettings, entities: Entities
+    lesson: TrainingRows, settings: SanitationSettings, entities: Entities, reference: Reference | None = None
 ) -> tuple[NDArray[np.bool_], Sanitized]:
     """Return which rows may calibrate, and what was found: copies, clusters and bursts do not say what is usual.
 
@@ -113,7 +172,7 @@ def screen_calibration(
     screen that fails leaves nothing out.
     """
     screens = settings.model_copy(update={"incident_windows": None, "outliers": None, "likeness": None})
-    found = sanitize(lesson, [], screens, entities)
+    found = sanitize(lesson, [], screens, entities, reference)
     return found.kept | (lesson.labels == FRAUD) | (not found.passed), found
 
 
@@ -177,4 +236,5 @@ def read_screened(folder: Path) -> Screened:
     arrays: dict[str, NDArray[Any]] = read_arrays({_ROWS: (folder / _ROWS).read_bytes()}, _ROWS)
     report = json.loads((folder / _REPORT).read_bytes())
     canaries = unpack_canaries((folder / _CANARIES).read_bytes()) if (folder / _CANARIES).is_file() else None
-    return Screened(arrays["normal"], arrays["calibration"], canaries, report, tuple(report["failures"]))
+    chosen = {name: arrays[name] for name in ("normal", "supervised", "calibration")}
+    return Screened(**chosen, canaries=canaries, report=report, failures=tuple(report["failures"]))

@@ -84,9 +84,9 @@ def sanitize_training_data(use_case: str, events: str, features: str, output: st
     """Write which rows may be trained on."""
     from vigil.training import sanitize
 
-    begin()
+    settings = begin()
     given = parse_use_case(use_case)
-    return _shown(sanitize.sanitize_training_data(given, Path(events), Path(features), Path(output)))
+    return _shown(sanitize.sanitize_training_data(given, Path(events), Path(features), Path(output), settings))
 
 
 def train_member(use_case: str, kind: str, features: str, training_rows: str, output: str) -> Shown:

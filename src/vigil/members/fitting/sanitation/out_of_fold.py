@@ -20,6 +20,8 @@ class Folds:
     folds: int
     rounds: int
     seed: int
+    weight: float = 5.0
+    """Least weight of a leaf: the more, the less is made of a few rows."""
 
 
 def out_of_fold(values: Matrix, is_positive: NDArray[np.bool_], folds: Folds) -> NDArray[np.float64]:
@@ -42,7 +44,7 @@ def _predict(values: Matrix, is_positive: NDArray[np.bool_], asked: Matrix, fold
         "tree_method": "hist",
         "max_depth": 5,
         "learning_rate": 0.15,
-        "min_child_weight": 5.0,
+        "min_child_weight": folds.weight,
         "subsample": 0.8,
         "max_bin": 256,
         "seed": folds.seed,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vigil.contracts.artifacts import Manifest, seal
 from vigil.contracts.keys import ContentHash, canonical_json, hash_table
 from vigil.errors import ContractError
-from vigil.members.base import FRAUD, Facts, FeatureMatrix, TrainingRows
+from vigil.members.base import FRAUD, Facts, TrainingRows
 from vigil.members.fitting.sanitation.canaries import CanaryVerdict
 from vigil.members.fitting.sanitation.excluded import excluded_table
 from vigil.members.fitting.sanitation.finding import Finding, one_text
@@ -23,12 +23,11 @@ from vigil.members.fitting.sanitation.likeness import find_like_frauds, fraud_li
 from vigil.members.fitting.sanitation.outliers import find_outliers
 from vigil.members.fitting.sanitation.outlyingness import survey
 from vigil.members.fitting.sanitation.poison import find_poison
-from vigil.members.fitting.sanitation.reference import find_crowded
+from vigil.members.fitting.sanitation.reference import Reference, find_crowded
 from vigil.members.fitting.sanitation.settings import (
     LikenessScreen,
     OutlierScreen,
     PoisonScreen,
-    ReferenceScreen,
     SanitationSettings,
 )
 
@@ -110,13 +109,12 @@ def sanitize(
     incidents: Sequence[IncidentWindow],
     settings: SanitationSettings,
     entities: Entities | None = None,
-    reference: FeatureMatrix | None = None,
+    reference: Reference | None = None,
 ) -> Sanitized:
     """Return which rows a member that learns what is normal may be fitted on; the same input gives the same answer.
 
     Not for the supervised member: it needs the frauds that are left out here. `entities` holds each row's ids; windows
-    that name an entity need it, and bursts of single entities are found in it. `reference` are trusted rows of an
-    earlier time without known frauds, such as the training rows of the model in production.
+    that name an entity need it, and bursts of single entities are found in it.
     """
     _check_entities(entities or {}, len(rows))
     findings = [one_text("known_fraud", rows.labels == FRAUD, "labelled as fraud")]
@@ -126,21 +124,41 @@ def sanitize(
         screens.append(INCIDENT_WINDOWS)
     remaining = _remaining(len(rows), findings)
     lift, skipped = _likeness(rows, remaining, settings)
-    given = _Beside(entities or {}, reference, lift)
-    for verdict in _screen(rows, given, remaining, settings):
+    for verdict in _screen(rows, _Beside(entities or {}, lift), remaining, settings):
         findings += verdict.findings
         if verdict.failure is None:
             screens.append(verdict.name)
         else:
             failures.append(verdict.failure)
+    crowded = find_crowded(rows, remaining, reference, settings)
+    if isinstance(crowded, str):
+        skipped[REFERENCE] = crowded
+    else:
+        findings.append(crowded)
+        screens.append(REFERENCE)
     excluded = excluded_table(rows.times, findings)
     kept = np.ones(len(rows), dtype=bool)
     kept[excluded["row"].to_numpy()] = False
     if not kept.any():
         failures.append("nothing is left to train on")
-    if reference is None:
-        skipped[REFERENCE] = "no trusted rows of an earlier time were given"
     return Sanitized(kept, excluded, tuple(screens), tuple(failures), settings.content_hash, skipped)
+
+
+def sanitize_supervised(
+    rows: TrainingRows, settings: SanitationSettings, reference: Reference | None = None
+) -> Sanitized:
+    """Return which rows the supervised member may be fitted on: all frauds, and no crowd of others called legitimate.
+
+    Poison teaches it that there are few frauds among many rows, wherever somebody put rows of his own between them.
+    Without a reference, or where the world has moved, every row is kept and `skipped` says why.
+    """
+    kept = np.ones(len(rows), dtype=bool)
+    crowded = find_crowded(rows, np.flatnonzero(rows.labels != FRAUD), reference, settings)
+    if isinstance(crowded, str):
+        none = excluded_table(rows.times, [])
+        return Sanitized(kept, none, (), (), settings.content_hash, {REFERENCE: crowded})
+    kept[crowded.rows] = False
+    return Sanitized(kept, excluded_table(rows.times, [crowded]), (REFERENCE,), (), settings.content_hash)
 
 
 def _likeness(
@@ -164,14 +182,13 @@ class _Beside:
     """What is known beside the rows."""
 
     entities: Entities
-    reference: FeatureMatrix | None
     fraud_lift: NDArray[np.float64] | None
     """Of each row; None where there are too few known frauds to tell."""
 
     def of(self, rows: NDArray[np.int64]) -> "_Beside":
         """Return what is known beside some of the rows."""
         lift = None if self.fraud_lift is None else self.fraud_lift[rows]
-        return _Beside({name: ids[rows] for name, ids in self.entities.items()}, self.reference, lift)
+        return _Beside({name: ids[rows] for name, ids in self.entities.items()}, lift)
 
 
 @dataclass(frozen=True)
@@ -187,12 +204,10 @@ def _screen(
     rows: TrainingRows, beside: _Beside, remaining: NDArray[np.int64], settings: SanitationSettings
 ) -> list[_Verdict]:
     """Return the verdict of each screen that looks at the rows' values, over the rows that are left."""
-    screens: dict[str, PoisonScreen | OutlierScreen | ReferenceScreen | LikenessScreen | None] = {
+    screens: dict[str, PoisonScreen | OutlierScreen | LikenessScreen | None] = {
         POISON: settings.poison,
         OUTLIERS: settings.outliers,
     }
-    if beside.reference is not None:
-        screens[REFERENCE] = settings.reference
     if beside.fraud_lift is not None:
         screens[LIKENESS] = settings.likeness
     most = {name: screen.most for name, screen in screens.items() if screen is not None}
@@ -218,8 +233,6 @@ def _find(rows: TrainingRows, beside: _Beside, settings: SanitationSettings) -> 
             found[POISON] = find_poison(rows.times, beside.entities, land, settings.poison)
         if settings.outliers is not None:
             found[OUTLIERS] = find_outliers(land, settings.outliers)
-    if beside.reference is not None:
-        found[REFERENCE] = [find_crowded(rows.matrix, beside.reference, settings.reference, settings.seed)]
     if settings.likeness is not None and beside.fraud_lift is not None:
         found[LIKENESS] = [find_like_frauds(beside.fraud_lift, settings.likeness)]
     return found

@@ -78,11 +78,11 @@ class PoisonScreen(_Settings):
 class ReferenceScreen(_Settings):
     """Rows where there are many times more than in trusted rows of an earlier time: poison without any other mark."""
 
-    times: float = Field(default=5.0, gt=1, description="ratio of the shares of rows from which a place is crowded")
+    times: float = Field(default=3.0, gt=1, description="ratio of the shares of rows from which a place is crowded")
     folds: int = Field(default=3, ge=2, le=20)
     rounds: int = Field(default=60, ge=1, description="trees of each model that tells the rows from the reference")
     most: float = Field(
-        default=0.05, gt=0, le=1, description="share of the rows beyond which it fails: then the world has moved"
+        default=0.1, gt=0, le=1, description="share of the new rows beyond which the world has moved: none is left out"
     )
 
 
