@@ -35,7 +35,8 @@ from vigil.members.fitting.sanitation.reference import Reference
 from vigil.members.fitting.sanitation.sanitize import Sanitized, sanitize, sanitize_supervised
 from vigil.members.fitting.sanitation.settings import LabelSettings, SanitationSettings
 from vigil.simulate import preset, simulate
-from vigil.training.sanitize import NORMAL_MEMBERS, blatant_frauds, screen_calibration
+from vigil.training.sanitize import blatant_frauds, screen_calibration
+from vigil.training.screened import NORMAL_MEMBERS
 from vigil.usecase import load_use_case
 
 UNSUPERVISED = ("isolation_forest", "autoencoder")

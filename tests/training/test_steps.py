@@ -31,7 +31,7 @@ from vigil.training.members import read_member
 from vigil.training.model import read_model
 from vigil.training.register import read_registration
 from vigil.training.rows import divide, read_rows
-from vigil.training.sanitize import read_screened
+from vigil.training.screened import read_screened
 
 pytestmark = pytest.mark.xdist_group("training")
 

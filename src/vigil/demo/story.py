@@ -46,7 +46,7 @@ SIMULATED = "simulated"
 GATES = "gates.json"
 REPORT = "Apply the gates, report"
 """The page of the pipeline that holds the verdicts beside the evaluation."""
-_SLOT_SECONDS = 2.0
+_SLOT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.optimize import minimize
 
 from vigil.ensemble.business import PREFIX, BusinessWeights
 from vigil.ensemble.calibration import fit_tail
@@ -154,6 +153,8 @@ def _stack(names: tuple[str, ...], lesson: _Lesson, l2: float) -> Formula:
         value = np.logaddexp(0, margin).sum() - margin[labels].sum() + 0.5 * l2 * (gap @ gap)
         slope = logistic(margin) - labels
         return float(value), np.concatenate([[slope.sum()], inputs.T @ slope + l2 * gap])
+
+    from scipy.optimize import minimize
 
     bounds = [(None, None), *((0.0, None) for _ in names)]
     start = np.concatenate([[0.0], prior])

@@ -13,11 +13,6 @@ from vigil.evaluation.behaviour import Matrix
 from vigil.evaluation.operating import threshold_array
 from vigil.evaluation.rows import BoolArray, FloatArray, IntArray, ScoredRows
 
-try:
-    from sklearn.tree import DecisionTreeClassifier
-except ModuleNotFoundError as error:
-    raise MissingExtra("scikit-learn", "train") from error
-
 _EXAMPLES = 3
 
 
@@ -107,12 +102,7 @@ def _groups(
         return [], f"{count} mistakes, fewer than {settings.minimum_mistakes}: nothing to group"
     if part.wrong.all():
         return [], "every row is a mistake: no description can tell them from the others"
-    tree = DecisionTreeClassifier(
-        max_depth=settings.depth,
-        min_samples_leaf=max(2, int(settings.minimum_group * count)),
-        class_weight="balanced",
-        random_state=0,
-    )
+    tree = _tree(settings.depth, max(2, int(settings.minimum_group * count)))
     tree.fit(features, part.wrong)
     leaf = tree.apply(features)
     overall = count / len(part.wrong)
@@ -124,6 +114,14 @@ def _groups(
     if not wanted:
         return [], "no feature tells the mistakes from the other rows"
     return sorted(wanted, key=lambda group: (-group.mistakes, group.description))[: settings.groups], ""
+
+
+def _tree(depth: int, least: int) -> Any:  # noqa: ANN401 - untyped package
+    try:
+        from sklearn.tree import DecisionTreeClassifier
+    except ModuleNotFoundError as error:
+        raise MissingExtra("scikit-learn", "train") from error
+    return DecisionTreeClassifier(max_depth=depth, min_samples_leaf=least, class_weight="balanced", random_state=0)
 
 
 def _group(part: _Part, inside: BoolArray, description: str, overall: float) -> MistakeGroup:

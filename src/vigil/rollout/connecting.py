@@ -14,14 +14,13 @@ from vigil.rollout.http import DetectorClient, sinks_of
 from vigil.rollout.local import LocalServing, LocalTraffic
 from vigil.rollout.opening import Desk
 from vigil.rollout.ports import Records, Serving, Surroundings
-from vigil.rollout.process import ensure_controller
+from vigil.rollout.process import TICK_SECONDS, ensure_controller
 from vigil.rollout.spec import Spec
 from vigil.rollout.stages import RegistryStages
 from vigil.rollout.stores import FolderRecords
 from vigil.runtime.client import RuntimeClient
 from vigil.settings import Settings
 
-SLOT_SECONDS = 5.0
 NO_TRACKING = "none"
 
 
@@ -58,7 +57,7 @@ def local_site(settings: Settings) -> Site:
 
 
 def local_controller(
-    settings: Settings, *, clock: Clock = system_clock, slot_seconds: float = SLOT_SECONDS
+    settings: Settings, *, clock: Clock = system_clock, slot_seconds: float = TICK_SECONDS
 ) -> Controller:
     """Return the controller of the rollouts in the local runtime."""
     client, records = RuntimeClient(settings), FolderRecords(settings.home)

@@ -25,7 +25,7 @@ from vigil.training.folders import EVALUATION, EVIDENCE, SCORES, events_hash, fr
 from vigil.training.model import read_model
 from vigil.training.production import find_production
 from vigil.training.rows import divide, read_rows
-from vigil.training.sanitize import Screened, read_screened
+from vigil.training.screened import Screened, read_screened
 from vigil.usecase import UseCase
 
 _SEGMENTS = SegmentSettings(maximum=12)

@@ -30,7 +30,7 @@ from vigil.members.fitting.sanitation.canaries import check_canaries
 from vigil.training.model import Candidate, Model
 from vigil.training.production import Production
 from vigil.training.rows import FeatureRows, Parts
-from vigil.training.sanitize import Screened
+from vigil.training.screened import Screened
 from vigil.usecase import UseCase
 
 _FAIRNESS_RESAMPLES = 200

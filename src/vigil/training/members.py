@@ -11,7 +11,7 @@ from vigil.members.catalog import fit_member, load_member
 from vigil.members.settings import MemberSettings
 from vigil.training.folders import fresh, verified
 from vigil.training.rows import divide, read_rows
-from vigil.training.sanitize import NORMAL_MEMBERS, read_screened
+from vigil.training.screened import NORMAL_MEMBERS, read_screened
 from vigil.usecase import UseCase
 
 KIND = "member"

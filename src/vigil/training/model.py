@@ -23,7 +23,7 @@ from vigil.members.base import UNKNOWN, FeatureMatrix
 from vigil.training.folders import fresh, verified
 from vigil.training.members import read_members
 from vigil.training.rows import FeatureRows, Parts, divide, read_rows
-from vigil.training.sanitize import Screened, pack_canaries, read_screened
+from vigil.training.screened import Screened, pack_canaries, read_screened
 from vigil.usecase import UseCase
 
 KIND = "model"

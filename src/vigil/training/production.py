@@ -19,7 +19,7 @@ from vigil.training.folders import read_events
 from vigil.training.incumbent import find_incumbent
 from vigil.training.model import CANARIES
 from vigil.training.rows import FeatureRows, Ints
-from vigil.training.sanitize import unpack_canaries
+from vigil.training.screened import unpack_canaries
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """Which rows the members that learn what is normal may see, and the known frauds that every model must find."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from vigil.contracts.keys import canonical_json
 from vigil.errors import ContractError
 from vigil.members.base import FRAUD, FeatureMatrix, Member, TrainingRows
 from vigil.members.catalog import fit_member, parse_settings
-from vigil.members.files import read_arrays, write_arrays
+from vigil.members.files import write_arrays
 from vigil.members.fitting.sanitation.canaries import choose_canaries
 from vigil.members.fitting.sanitation.incidents import (
     Entities,
@@ -31,35 +30,15 @@ from vigil.training.features import KIND as FEATURES_KIND
 from vigil.training.folders import INCIDENTS, events_hash, fresh, verified
 from vigil.training.incumbent import Incumbent, find_incumbent
 from vigil.training.rows import FeatureRows, Ints, Parts, divide, read_rows
+from vigil.training.screened import CANARIES, KIND, NORMAL_MEMBERS, REPORT, ROWS, pack_canaries
 from vigil.usecase import UseCase
 
-KIND = "training_rows"
-_ROWS, _CANARIES, _EXCLUDED, _REPORT = "rows.npz", "canaries.npz", "excluded", "report.json"
-_SUPERVISED, _CALIBRATION = "supervised.parquet", "calibration.parquet"
-NORMAL_MEMBERS = ("isolation_forest", "autoencoder")
-"""The members that learn what is normal; they see no known fraud."""
-
+_EXCLUDED, _SUPERVISED, _CALIBRATION = "excluded", "supervised.parquet", "calibration.parquet"
 _REFERENCE_ROWS = 80_000
 """Of the trusted past, evenly drawn: more would say no more of where rows usually are."""
 
 _TRUSTED_QUANTILE = 0.999
 """Of the ordinary rows, by the plain z-score: frauds beyond it are what no model may miss."""
-
-
-@dataclass(frozen=True, eq=False)
-class Screened:
-    """What the step found."""
-
-    normal: Ints
-    """Rows that the normal-learning members may see, as places in the feature table."""
-    supervised: Ints
-    """Rows that the boosted trees may see."""
-    calibration: Ints
-    """Rows of the calibration window outside of known incidents."""
-    canaries: FeatureMatrix | None
-    report: dict[str, Any]
-    """What the gate `sanitation` is judged by, canaries not yet tried."""
-    failures: tuple[str, ...]
 
 
 def sanitize_training_data(
@@ -126,7 +105,7 @@ def _write(use_case: UseCase, train: TrainingRows, parts: Parts, found: _Found, 
         if screen is not None:
             pq.write_table(screen.excluded, output / _EXCLUDED / name, compression="zstd")
     chosen = {"normal": parts.train[found.normal.kept], "supervised": parts.train[found.supervised.kept]}
-    (output / _ROWS).write_bytes(write_arrays({**chosen, "calibration": found.calibration}))
+    (output / ROWS).write_bytes(write_arrays({**chosen, "calibration": found.calibration}))
     _write_canaries(use_case, train, found.normal, output)
     report = {
         **found.normal.report(None),
@@ -134,7 +113,7 @@ def _write(use_case: UseCase, train: TrainingRows, parts: Parts, found: _Found, 
         "supervised": {"excluded_by_rule": found.supervised.counts, "skipped": dict(found.supervised.skipped)},
         "calibration": _facts(found.calibration_screen),
     }
-    (output / _REPORT).write_bytes(canonical_json(report) + b"\n")
+    (output / REPORT).write_bytes(canonical_json(report) + b"\n")
 
 
 def _seen(use_case: UseCase) -> tuple[str, ...]:
@@ -196,7 +175,7 @@ def _write_canaries(use_case: UseCase, train: TrainingRows, found: Sanitized, ou
     """Write the most blatant of the known frauds, if any; if there is none, the gate says that nothing is proved."""
     canaries = blatant_frauds(use_case, train, found)
     if canaries is not None:
-        (output / _CANARIES).write_bytes(pack_canaries(canaries))
+        (output / CANARIES).write_bytes(pack_canaries(canaries))
 
 
 def blatant_frauds(use_case: UseCase, train: TrainingRows, found: Sanitized) -> FeatureMatrix | None:
@@ -217,24 +196,3 @@ def _most_blatant(trusted: Member, train: TrainingRows, found: Sanitized, count:
     ordinary = np.quantile(trusted.score(train.take(found.kept).matrix), _TRUSTED_QUANTILE)
     frauds = np.sort(trusted.score(train.take(train.labels == FRAUD).matrix))
     return float(max(ordinary, frauds[-min(2 * count, len(frauds))]))
-
-
-def pack_canaries(canaries: FeatureMatrix) -> bytes:
-    """Return the vectors with their names, as a part of a bundle."""
-    return write_arrays({"values": canaries.values, "names": np.array(canaries.names)})
-
-
-def unpack_canaries(content: bytes) -> FeatureMatrix:
-    """Return what `pack_canaries` wrote."""
-    arrays = read_arrays({_CANARIES: content}, _CANARIES)
-    return FeatureMatrix(np.ascontiguousarray(arrays["values"]), tuple(map(str, arrays["names"])))
-
-
-def read_screened(folder: Path) -> Screened:
-    """Return what the step wrote, after checking it."""
-    verified(folder, KIND)
-    arrays: dict[str, NDArray[Any]] = read_arrays({_ROWS: (folder / _ROWS).read_bytes()}, _ROWS)
-    report = json.loads((folder / _REPORT).read_bytes())
-    canaries = unpack_canaries((folder / _CANARIES).read_bytes()) if (folder / _CANARIES).is_file() else None
-    chosen = {name: arrays[name] for name in ("normal", "supervised", "calibration")}
-    return Screened(**chosen, canaries=canaries, report=report, failures=tuple(report["failures"]))
