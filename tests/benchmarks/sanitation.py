@@ -139,7 +139,8 @@ def _slice(config: FeatureConfig, most_train: int, most_test: int) -> Slice:
     trained = _drawn((age >= TRAIN_START) & (age < TRAIN_END), most_train)
     tested = _drawn(age >= TEST_START, most_test)
     ids = {name: _ids(events[f"{name}_id"].take(order))[trained] for name in ("customer", "terminal")}
-    return Slice(rows.take(trained), ids, rows.take(tested), Reference(rows.take(trusted).matrix))
+    past = rows.take(trusted)
+    return Slice(rows.take(trained), ids, rows.take(tested), Reference(past.matrix, past.times))
 
 
 def _drawn(mask: NDArray[np.bool_], most: int) -> NDArray[np.int64]:

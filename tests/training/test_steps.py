@@ -273,13 +273,13 @@ def test_what_came_since_the_model_in_production_is_held_against_what_that_learn
 
 
 def pay_much(raw: Path, output: Path, since: int) -> set[str]:
-    """Copy the raw events with 1,000 more in three of a hundred honest payments from `since` on; return their ids."""
+    """Copy the raw events with 1,000 more in six of a hundred honest payments from `since` on; return their ids."""
     shutil.copytree(raw, output)
     frauds = pq.read_table(raw / "events" / "verdict.parquet", filters=[("is_fraud", "=", True)])["transaction_id"]
     table = pq.read_table(raw / "events" / "transaction.parquet")
     late = table["event_time"].cast(pa.int64()).to_numpy() >= since
     honest = late & ~pc.is_in(table["event_id"], value_set=frauds.combine_chunks()).to_numpy()
-    chosen = honest & (np.random.default_rng(0).random(len(table)) < 0.03)
+    chosen = honest & (np.random.default_rng(0).random(len(table)) < 0.06)
     amounts = table["amount"].to_numpy() + 1000.0 * chosen
     place = table.column_names.index("amount")
     changed = table.set_column(place, table.schema.field("amount"), pa.array(amounts))

@@ -94,7 +94,7 @@ def _reference(
     past = np.flatnonzero(warm & (rows.times < incumbent.until) & (parts.labels != FRAUD))
     past = _outside_incidents(rows, past, windows)
     drawn = np.linspace(0, len(past) - 1, min(len(past), _REFERENCE_ROWS)).astype(np.int64)
-    return Reference(rows.take(past[drawn]), incumbent.until)
+    return Reference(rows.take(past[drawn]), rows.times[past[drawn]], incumbent.until)
 
 
 def _write(use_case: UseCase, train: TrainingRows, parts: Parts, found: _Found, output: Path) -> None:

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vigil.members.base import FeatureMatrix, TrainingRows
+from vigil.members.base import FeatureMatrix, Matrix, TrainingRows
 from vigil.members.fitting.sanitation.finding import Finding, one_text
 from vigil.members.fitting.sanitation.out_of_fold import Folds, out_of_fold
 from vigil.members.fitting.sanitation.settings import SanitationSettings
 
 _LEAST_WEIGHT = 10.0
 """Of a leaf: a crowd of fewer than about forty rows may be chance."""
+_TELLING = 0.01
+"""Share of crowded rows from which a feature tells the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +21,8 @@ class Reference:
     """Trusted rows of an earlier time without known frauds, such as those that the model in production learned from."""
 
     matrix: FeatureMatrix
+    times: NDArray[np.int64]
+    """Event time (microseconds) of each."""
     since: int | None = None
     """Event time (microseconds) from which rows are compared: earlier ones are trusted too. None: all are compared."""
 
@@ -28,8 +32,10 @@ def find_crowded(
 ) -> Finding | str:
     """Return those of the chosen rows whose surroundings hold many times the reference's share, or why none is named.
 
-    The ratio of the shares is the odds of a model that tells the two apart, seen out of fold. If that is so of more
-    rows than poison would be, the world has moved, and no row is named: nobody can tell which ones are honest.
+    The ratio of the shares is the odds of a model that tells the two apart, seen out of fold. Features that tell the
+    latest trusted rows from those before them tell the time, and are not asked. By the others, the ratio has to be
+    higher than it is in nearly all of those rows. If more rows are beyond that than poison would be, the world has
+    moved, and no row is named: nobody can tell which ones are honest.
     """
     if reference is None:
         return "no trusted rows of an earlier time were given"
@@ -37,20 +43,56 @@ def find_crowded(
     for count, what in ((len(new), "new rows"), (len(reference.matrix), "trusted rows of an earlier time")):
         if count < settings.least_rows:
             return f"{count} {what} are too few to compare, it needs {settings.least_rows} (least_rows)"
-    screen = settings.reference
-    crowded = _odds(rows.matrix.values[new], reference.matrix.select(rows.matrix.names), settings) >= screen.times
-    if crowded.mean() > screen.most:
+    past = _Past.of(reference.matrix.select(rows.matrix.names), reference.times, int(np.ptp(rows.times[new])), settings)
+    if not len(past.steady):
+        return "every feature tells the latest trusted rows from those before them"
+    values = np.ascontiguousarray(rows.matrix.values[new][:, past.steady])
+    crowded = _odds(values, past.values, settings) >= past.limit
+    if crowded.mean() > settings.reference.most:
         return (
-            f"{crowded.mean():.1%} of {len(new):,} new rows lie where there are {screen.times:g} times more than "
-            f"before: the world has moved (more than {screen.most:.1%}), so none was left out"
+            f"{crowded.mean():.1%} of {len(new):,} new rows lie where there are {past.limit:.1f} times more than "
+            f"before: the world has moved (more than {settings.reference.most:.1%}), so none was left out"
         )
-    text = f"its surroundings hold at least {screen.times:g} times as large a share of the rows as of the reference"
+    text = f"its surroundings hold at least {past.limit:.1f} times as large a share of the rows as of the reference"
     return one_text("crowded", crowded, text).among(new)
 
 
-def _odds(
-    values: NDArray[np.float32], trusted: NDArray[np.float32], settings: SanitationSettings
-) -> NDArray[np.float64]:
+@dataclass(frozen=True, eq=False)
+class _Past:
+    """What the trusted rows say of how crowded places usually get within a span of time."""
+
+    steady: NDArray[np.int64]
+    """Columns of the features that are asked."""
+    values: Matrix
+    """Of those features."""
+    limit: float
+    """Ratio from which a place is crowded."""
+
+    @classmethod
+    def of(cls, trusted: Matrix, times: NDArray[np.int64], span: int, settings: SanitationSettings) -> "_Past":
+        """Hold the latest rows of such a span against the earlier ones; half of all if the span is longer than that.
+
+        Too few rows on either side say nothing: all features are asked then, by the least ratio.
+        """
+        late = times >= max(times.max() - span, int(np.median(times)))
+        screen, columns = settings.reference, np.arange(trusted.shape[1])
+        if min(late.sum(), (~late).sum()) < settings.least_rows // 2:
+            return cls(columns, trusted, screen.times)
+        steady = np.array([k for k in columns if not _tells_time(trusted[:, k : k + 1], late, settings)], np.int64)
+        values = np.ascontiguousarray(trusted[:, steady])
+        if not len(steady):
+            return cls(steady, values, screen.times)
+        usual = np.quantile(_odds(values[late], values[~late], settings), 1 - screen.usual)
+        return cls(steady, values, max(screen.times, float(usual)))
+
+
+def _tells_time(column: Matrix, late: NDArray[np.bool_], settings: SanitationSettings) -> bool:
+    """Return whether a feature alone tells late from early rows, as one does that grows with the history known."""
+    odds = _odds(column[late], column[~late], settings)
+    return float((odds >= settings.reference.times).mean()) > _TELLING
+
+
+def _odds(values: Matrix, trusted: Matrix, settings: SanitationSettings) -> NDArray[np.float64]:
     """Return how many times the share of the trusted rows the surroundings of each row hold, (rows,)."""
     both = np.concatenate([values, trusted])
     is_new = np.arange(len(both)) < len(values)

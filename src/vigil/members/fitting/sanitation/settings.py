@@ -78,7 +78,8 @@ class PoisonScreen(_Settings):
 class ReferenceScreen(_Settings):
     """Rows where there are many times more than in trusted rows of an earlier time: poison without any other mark."""
 
-    times: float = Field(default=3.0, gt=1, description="ratio of the shares of rows from which a place is crowded")
+    times: float = Field(default=3.0, gt=1, description="ratio of shares from which a place may be crowded, at least")
+    usual: float = Field(default=0.002, gt=0, lt=1, description="share of trusted rows that would be crowded too")
     folds: int = Field(default=3, ge=2, le=20)
     rounds: int = Field(default=60, ge=1, description="trees of each model that tells the rows from the reference")
     most: float = Field(
