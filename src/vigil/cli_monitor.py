@@ -94,6 +94,36 @@ def verdict(
 
 
 @app.command()
+def compare(
+    reference: Annotated[Path, typer.Argument(help="Rows that were usual: a Parquet or CSV file.")],
+    window: Annotated[Path, typer.Argument(help="Rows to compare with them, with the same columns.")],
+    detector: Annotated[str, typer.Option(help="tabular, ks, cvm, chi2, tabular_cvm, or alibi_*.")] = "tabular",
+    only: Annotated[list[str] | None, typer.Option(help="A column to compare, again for more; all without it.")] = None,
+    time: Annotated[str, typer.Option(help="Column of the time, by which seasons are matched.")] = "event_time",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Compare two files, column by column, as a look at rows of your own; the watch is the guard.
+
+    Exit status 0 where nothing drifts and 2 where something does.
+
+    For example: `vigil monitor compare may.parquet june.parquet --detector alibi_tabular`.
+    """
+    try:
+        from vigil.monitoring.comparison import Wanted, compare_files, parse_comparison
+    except ModuleNotFoundError as error:
+        raise _missing(error, "monitor") from error
+    settings = parse_comparison({"detector": {"name": detector}})
+    found = compare_files(reference, window, settings, Wanted(time, tuple(only or ())))
+    if as_json:
+        typer.echo(json.dumps(found.facts(), indent=2))
+    else:
+        for line in found.sentences():
+            typer.echo(line)
+    if found.findings:
+        raise typer.Exit(2)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - for a cluster
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8090,
