@@ -5,13 +5,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.registry.samples import metadata, parts
+from tests.rollout.nursery import Nursery
 from tests.rollout.scene import NEW, OLD, START, STEPS, Scene, drift
 from tests.rollout.scene import spec as make_spec
 from vigil.contracts.cloud_events import CloudEvent
@@ -155,24 +156,11 @@ class _Detector:
         return [drift(Cause.MODEL_WORSE)] if blames else []
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Start a process that does this work, and return its id: a fork, so that nothing has to be imported again."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        work()
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def kill_after(pid: int, seconds: float) -> bool:
+def kill_after(nursery: Nursery, pid: int, seconds: float) -> bool:
     """Kill a process after a while; return whether it was still at work."""
     time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
+    status = nursery.wait(pid)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the controller failed by itself"
     return os.WIFSIGNALED(status)
 
@@ -180,3 +168,15 @@ def kill_after(pid: int, seconds: float) -> bool:
 def carry_on(place: Simulated) -> None:
     """Run a controller until all is over."""
     place.controller().run(0, is_over=lambda running: not running)
+
+
+def carry_on_unlocked(place: Simulated) -> None:
+    """Run a controller that ignores the lock until all is over."""
+    controller = place.controller()
+    while controller.tick_all():
+        time.sleep(0.001)
+
+
+def control_for_ever(place: Simulated) -> None:
+    """Run a controller until somebody ends it."""
+    place.controller().run(0.05, is_over=lambda _: False)
