@@ -58,10 +58,9 @@ def scale(place: Place, replicas: int) -> None:
     until(has_come, f"{replicas} pods of the model", 900)
 
 
-def kill(place: Place, name: str, grace: int | None = None) -> float:
+def kill(place: Place, name: str) -> float:
     """Delete a pod of the model, and return how long it takes until there are as many ready ones as before."""
-    options = {} if grace is None else {"grace_period_seconds": grace}
-    CoreV1Api(place.client).delete_namespaced_pod(name, place.namespace, **options)
+    CoreV1Api(place.client).delete_namespaced_pod(name, place.namespace)
     began = time.monotonic()
 
     def has_recovered() -> bool:
