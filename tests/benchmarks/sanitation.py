@@ -306,7 +306,8 @@ def ship(poisoned: Poisoned, seed: int, way: Way) -> Shipped:
         member = fit_member(settings, (found if kind in NORMAL_MEMBERS else taught).training_rows(train))
         members += [member] if isinstance(member, Member) else []
     ensemble = fit_ensemble(members, lesson, USE_CASE.ensemble)
-    left_out = float((~found.kept[poisoned.is_poison[early]]).mean()) if poisoned.is_poison.any() else np.nan
+    hidden = poisoned.is_poison[early]
+    left_out = float((~found.kept[hidden]).mean()) if hidden.any() else np.nan
     scores = ensemble.score(load_shipped().test.matrix).score
     return Shipped(scores, left_out, _canaries_found(ensemble, lesson))
 
