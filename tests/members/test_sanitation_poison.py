@@ -264,6 +264,17 @@ def test_what_cannot_be_held_against_the_past_is_kept_and_says_why(reference: Re
     assert why in sanitized.skipped["reference"]
 
 
+def test_the_past_is_not_asked_where_the_settings_say_so() -> None:
+    settings = SanitationSettings(reference=None)
+    changed = moved(usual_rows(), np.arange(0, 2000, 20))
+    for sanitized in (
+        sanitize(changed, [], settings, reference=known(usual_rows(seed=1))),
+        sanitize_supervised(changed, settings, known(usual_rows(seed=1))),
+    ):
+        assert sanitized.skipped["reference"] == "not asked for"
+        assert "crowded" not in sanitized.counts
+
+
 @needs_handbook
 @pytest.mark.parametrize("kind", ["boundary_rows", "wide_clusters", "tight_cluster", "copied_frauds"])
 def test_poison_costs_the_boosted_member_nothing_once_rows_are_held_against_the_past(kind: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from vigil.members.base import FeatureMatrix, Matrix, TrainingRows
 from vigil.members.fitting.sanitation.finding import Finding, one_text
 from vigil.members.fitting.sanitation.out_of_fold import Folds, out_of_fold
-from vigil.members.fitting.sanitation.settings import SanitationSettings
+from vigil.members.fitting.sanitation.settings import ReferenceScreen, SanitationSettings
 
 _LEAST_WEIGHT = 10.0
 """Of a leaf: a crowd of fewer than about forty rows may be chance."""
@@ -37,24 +37,50 @@ def find_crowded(
     higher than it is in nearly all of those rows. If more rows are beyond that than poison would be, the world has
     moved, and no row is named: nobody can tell which ones are honest.
     """
-    if reference is None:
-        return "no trusted rows of an earlier time were given"
+    screen = settings.reference
+    if screen is None or reference is None:
+        return "not asked for" if screen is None else "no trusted rows of an earlier time were given"
     new = chosen if reference.since is None else chosen[rows.times[chosen] >= reference.since]
     for count, what in ((len(new), "new rows"), (len(reference.matrix), "trusted rows of an earlier time")):
         if count < settings.least_rows:
             return f"{count} {what} are too few to compare, it needs {settings.least_rows} (least_rows)"
-    past = _Past.of(reference.matrix.select(rows.matrix.names), reference.times, int(np.ptp(rows.times[new])), settings)
+    comparing = _Comparing(screen, settings.seed, settings.least_rows // 2)
+    trusted, span = reference.matrix.select(rows.matrix.names), int(np.ptp(rows.times[new]))
+    past = _Past.of(trusted, reference.times, span, comparing)
     if not len(past.steady):
         return "every feature tells the latest trusted rows from those before them"
     values = np.ascontiguousarray(rows.matrix.values[new][:, past.steady])
-    crowded = _odds(values, past.values, settings) >= past.limit
-    if crowded.mean() > settings.reference.most:
+    crowded = comparing.odds(values, past.values) >= past.limit
+    if crowded.mean() > screen.most:
         return (
             f"{crowded.mean():.1%} of {len(new):,} new rows lie where there are {past.limit:.1f} times more than "
-            f"before: the world has moved (more than {settings.reference.most:.1%}), so none was left out"
+            f"before: the world has moved (more than {screen.most:.1%}), so none was left out"
         )
     text = f"its surroundings hold at least {past.limit:.1f} times as large a share of the rows as of the reference"
     return one_text("crowded", crowded, text).among(new)
+
+
+@dataclass(frozen=True)
+class _Comparing:
+    """How rows are held against trusted ones."""
+
+    screen: ReferenceScreen
+    seed: int
+    least: int
+    """Rows on either side, at least."""
+
+    def odds(self, values: Matrix, trusted: Matrix) -> NDArray[np.float64]:
+        """Return how many times the share of the trusted rows the surroundings of each row hold, (rows,)."""
+        both = np.concatenate([values, trusted])
+        is_new = np.arange(len(both)) < len(values)
+        folds = Folds(self.screen.folds, self.screen.rounds, self.seed, _LEAST_WEIGHT)
+        probability = out_of_fold(both, is_new, folds)[: len(values)]
+        odds: NDArray[np.float64] = probability / np.maximum(1 - probability, 1e-12) * len(trusted) / len(values)
+        return odds
+
+    def tells_time(self, column: Matrix, late: NDArray[np.bool_]) -> bool:
+        """Return whether a feature alone tells late from early rows, as one does that grows with the history known."""
+        return float((self.odds(column[late], column[~late]) >= self.screen.times).mean()) > _TELLING
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,34 +95,18 @@ class _Past:
     """Ratio from which a place is crowded."""
 
     @classmethod
-    def of(cls, trusted: Matrix, times: NDArray[np.int64], span: int, settings: SanitationSettings) -> "_Past":
+    def of(cls, trusted: Matrix, times: NDArray[np.int64], span: int, comparing: _Comparing) -> "_Past":
         """Hold the latest rows of such a span against the earlier ones; half of all if the span is longer than that.
 
         Too few rows on either side say nothing: all features are asked then, by the least ratio.
         """
         late = times >= max(times.max() - span, int(np.median(times)))
-        screen, columns = settings.reference, np.arange(trusted.shape[1])
-        if min(late.sum(), (~late).sum()) < settings.least_rows // 2:
-            return cls(columns, trusted, screen.times)
-        steady = np.array([k for k in columns if not _tells_time(trusted[:, k : k + 1], late, settings)], np.int64)
+        columns, least = np.arange(trusted.shape[1]), comparing.screen.times
+        if min(late.sum(), (~late).sum()) < comparing.least:
+            return cls(columns, trusted, least)
+        steady = np.array([k for k in columns if not comparing.tells_time(trusted[:, k : k + 1], late)], np.int64)
         values = np.ascontiguousarray(trusted[:, steady])
         if not len(steady):
-            return cls(steady, values, screen.times)
-        usual = np.quantile(_odds(values[late], values[~late], settings), 1 - screen.usual)
-        return cls(steady, values, max(screen.times, float(usual)))
-
-
-def _tells_time(column: Matrix, late: NDArray[np.bool_], settings: SanitationSettings) -> bool:
-    """Return whether a feature alone tells late from early rows, as one does that grows with the history known."""
-    odds = _odds(column[late], column[~late], settings)
-    return float((odds >= settings.reference.times).mean()) > _TELLING
-
-
-def _odds(values: Matrix, trusted: Matrix, settings: SanitationSettings) -> NDArray[np.float64]:
-    """Return how many times the share of the trusted rows the surroundings of each row hold, (rows,)."""
-    both = np.concatenate([values, trusted])
-    is_new = np.arange(len(both)) < len(values)
-    folds = Folds(settings.reference.folds, settings.reference.rounds, settings.seed, _LEAST_WEIGHT)
-    probability = out_of_fold(both, is_new, folds)[: len(values)]
-    odds: NDArray[np.float64] = probability / np.maximum(1 - probability, 1e-12) * len(trusted) / len(values)
-    return odds
+            return cls(steady, values, least)
+        usual = np.quantile(comparing.odds(values[late], values[~late]), 1 - comparing.screen.usual)
+        return cls(steady, values, max(least, float(usual)))

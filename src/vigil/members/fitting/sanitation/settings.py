@@ -108,7 +108,7 @@ class SanitationSettings(_Settings):
     incident_windows: IncidentScreen | None = IncidentScreen()
     outliers: OutlierScreen | None = OutlierScreen()
     poison: PoisonScreen | None = PoisonScreen()
-    reference: ReferenceScreen = ReferenceScreen()
+    reference: ReferenceScreen | None = ReferenceScreen()
     likeness: LikenessScreen | None = None
 
     @property
