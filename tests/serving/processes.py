@@ -37,7 +37,7 @@ class Served:
     role: str
     home: Path
     flags: dict[str, Any]
-    variables: Mapping[str, str] = field(default_factory=lambda: SIGNED)
+    variables: Mapping[str, str]
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def __post_init__(self) -> None:

@@ -142,6 +142,8 @@ def _stack(names: tuple[str, ...], lesson: _Lesson, l2: float) -> Formula:
     A penalty draws the weights of log-odds to 1 in sum, the others to 0: in doubt the stack is the supervised member,
     or the mean of several.
     """
+    from scipy.optimize import minimize
+
     inputs = np.stack([lesson.evidence[name] for name in names], axis=1)
     share = 1.0 / max(1, len(lesson.supervised & set(names)))
     prior = np.array([share if name in lesson.supervised else 0.0 for name in names])
@@ -153,8 +155,6 @@ def _stack(names: tuple[str, ...], lesson: _Lesson, l2: float) -> Formula:
         value = np.logaddexp(0, margin).sum() - margin[labels].sum() + 0.5 * l2 * (gap @ gap)
         slope = logistic(margin) - labels
         return float(value), np.concatenate([[slope.sum()], inputs.T @ slope + l2 * gap])
-
-    from scipy.optimize import minimize
 
     bounds = [(None, None), *((0.0, None) for _ in names)]
     start = np.concatenate([[0.0], prior])

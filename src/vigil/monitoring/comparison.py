@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vigil.errors import ContractError
+from vigil.evaluation.gates.evidence import describe
 from vigil.monitoring.calibration import calibrate
 from vigil.monitoring.correction import Way, adjust_columns
 from vigil.monitoring.detectors import DetectorSettings, make_detector
@@ -79,8 +80,7 @@ def parse_comparison(given: Mapping[str, Any]) -> ComparisonSettings:
     try:
         return ComparisonSettings.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ContractError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise ContractError(describe(error)) from error
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def compare_files(
         raise ContractError(f"{reference} has no column {missing[0]} to compare; it has: {', '.join(known)}")
     names = [name for name in known if not wanted.only or name in wanted.only]
     usual = Reference.from_rows(past.columns.only(names))
-    left_out = {name: f"not in {reference}" for name in (*now.columns.numbers, *now.columns.categories)}
-    left_out = {name: reason for name, reason in left_out.items() if name not in known} | past.left_out
+    more = [name for name in (*now.columns.numbers, *now.columns.categories) if name not in known]
+    left_out = {name: f"not in {reference}" for name in more} | past.left_out
     found = compare(usual, now.columns.only(names), settings)
     return Comparison(found, tuple(names), left_out, (len(usual), len(now.columns)), usual.season)
 

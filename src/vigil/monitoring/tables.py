@@ -34,7 +34,7 @@ def read_table(path: Path) -> pa.Table:
         raise ContractError(f"{path} cannot be read as {kind}: {error}") from error
 
 
-def columns_of(table: pa.Table, time: str = "event_time") -> Read:
+def columns_of(table: pa.Table, time: str) -> Read:
     """Return numbers and categories of a table in the order of its column `time`.
 
     Truth values are numbers. Times, and texts that name things rather than kinds, are left out.

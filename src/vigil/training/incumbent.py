@@ -27,8 +27,9 @@ class Incumbent:
 def find_incumbent(model: str, settings: Settings) -> Incumbent | None:
     """Return the version of the model that is in production, after checking its bundle; None if there is none."""
     registry = Registry(open_store(settings.store_uri))
-    version = registry.state(ModelName(model)).production
-    if version is None:
+    state = registry.state(ModelName(model))
+    if state.production is None:
         return None
-    bundle = load_bundle(registry.resolve(ModelName(model)).uri, public_key=settings.public_key)
-    return Incumbent(f"{model} version {version}", bundle)
+    found = registry.bundle_of(state.version(state.production))
+    bundle = load_bundle(found.uri, public_key=settings.public_key)
+    return Incumbent(f"{model} version {state.production}", bundle)

@@ -51,10 +51,10 @@ def sanitize_training_data(
     """
     rows = read_rows(use_case, features)
     parts, incumbent = divide(rows), find_incumbent(use_case.name, settings)
-    windows = _windows(use_case, events, parts.fold.fitted_at)
-    found = _screen(rows, parts, windows, _reference(rows, parts, windows, incumbent))
+    windows, train = _windows(use_case, events, parts.fold.fitted_at), rows.training(parts.train, parts.labels)
+    found = _screen(rows, parts, train, windows, _reference(rows, parts, windows, incumbent))
     fresh(output)
-    _write(use_case, rows.training(parts.train, parts.labels), parts, found, output)
+    _write(use_case, train, parts, found, output)
     counts = {"normal": int(found.normal.kept.sum()), "excluded": found.normal.excluded.num_rows, **parts.facts()}
     parents = {"features": verified(features, FEATURES_KIND).content_hash, "events": events_hash(events)}
     parents |= {} if incumbent is None else {"incumbent": incumbent.bundle.hash}
@@ -71,8 +71,10 @@ class _Found:
     calibration_screen: Sanitized | None
 
 
-def _screen(rows: FeatureRows, parts: Parts, windows: list[IncidentWindow], reference: Reference | None) -> _Found:
-    use_case, train = rows.use_case, rows.training(parts.train, parts.labels)
+def _screen(
+    rows: FeatureRows, parts: Parts, train: TrainingRows, windows: list[IncidentWindow], reference: Reference | None
+) -> _Found:
+    use_case = rows.use_case
     entities = {name: ids[parts.train] for name, ids in rows.entities().items()}
     taught = use_case.members.settings("boosted").features
     calibration, screened = _calibration(rows, parts, windows, reference)

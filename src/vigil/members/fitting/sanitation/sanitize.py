@@ -136,9 +136,7 @@ def sanitize(
     else:
         findings.append(crowded)
         screens.append(REFERENCE)
-    excluded = excluded_table(rows.times, findings)
-    kept = np.ones(len(rows), dtype=bool)
-    kept[excluded["row"].to_numpy()] = False
+    kept, excluded = _left_out(rows, findings)
     if not kept.any():
         failures.append("nothing is left to train on")
     return Sanitized(kept, excluded, tuple(screens), tuple(failures), settings.content_hash, skipped)
@@ -152,13 +150,18 @@ def sanitize_supervised(
     Poison teaches it that there are few frauds among many rows, wherever somebody put rows of his own between them.
     Without a reference, or where the world has moved, every row is kept and `skipped` says why.
     """
-    kept = np.ones(len(rows), dtype=bool)
     crowded = find_crowded(rows, np.flatnonzero(rows.labels != FRAUD), reference, settings)
     if isinstance(crowded, str):
-        none = excluded_table(rows.times, [])
-        return Sanitized(kept, none, (), (), settings.content_hash, {REFERENCE: crowded})
-    kept[crowded.rows] = False
-    return Sanitized(kept, excluded_table(rows.times, [crowded]), (REFERENCE,), (), settings.content_hash)
+        return Sanitized(*_left_out(rows, []), (), (), settings.content_hash, {REFERENCE: crowded})
+    return Sanitized(*_left_out(rows, [crowded]), (REFERENCE,), (), settings.content_hash)
+
+
+def _left_out(rows: TrainingRows, findings: Sequence[Finding]) -> tuple[NDArray[np.bool_], pa.Table]:
+    """Return which rows no finding names, and the list of the others."""
+    excluded = excluded_table(rows.times, findings)
+    kept = np.ones(len(rows), dtype=bool)
+    kept[excluded["row"].to_numpy()] = False
+    return kept, excluded
 
 
 def _likeness(
